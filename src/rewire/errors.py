@@ -1,0 +1,22 @@
+"""The one error type that a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A value given by the user that cannot be used; the message names it and what is allowed.
+
+    Entry points print the message alone and exit with code 2; anything else is a defect of this
+    package and keeps its traceback.
+    """
+
+
+def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> InputError:
+    """An `InputError` for a name that is not one of `allowed`, with the nearest one suggested."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return InputError(f"unknown {kind} '{name}'.{hint} Allowed: {', '.join(names)}.")

@@ -1,0 +1,109 @@
+"""Atomic files and the manifest that marks a finished cell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rewire.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Create `path` (with parents) and make sure that files can be written there.
+
+    Raises:
+        InputError: if it cannot be created, is a file, or refuses a file.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the output folder '{path}': {error.strerror}. "
+            "Allowed: a folder that exists or can be created, with write permission."
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved onto it when the block ends without an error.
+
+    A reader sees the old file or the whole new one, also after a kill or a full disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: matplotlib and others choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` atomically, as UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` atomically as indented JSON with a final newline; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; raises `InputError` if it is missing or damaged."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"missing file '{path}': run the stage that writes it first") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged or not JSON: {error}") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a plain configuration, independent of key order."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: str | Path, *, config: Mapping[str, Any], names: list[str]) -> None:
+    """Mark `folder` as finished: the hashes of its files and of the configuration that made them.
+
+    Written last and atomically, so its presence means that everything else is whole.
+    """
+    folder = Path(folder)
+    files = {name: sha256(folder / name) for name in sorted(names)}
+    write_json(folder / MANIFEST, {"config": fingerprint(config), "files": files})
+
+
+def is_finished(folder: str | Path, *, config: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds an undamaged result of exactly this configuration."""
+    folder = Path(folder)
+    try:
+        manifest = read_json(folder / MANIFEST)
+        return manifest["config"] == fingerprint(config) and all(
+            sha256(folder / name) == digest for name, digest in manifest["files"].items()
+        )
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
