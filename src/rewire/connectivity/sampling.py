@@ -1,0 +1,109 @@
+"""Bayesian connectivity sampling, step by step (thesis, Algorithm 1; section 2 of the reference).
+
+After every gradient step: noise on the entries that were connected before it, then as many
+re-connections as the budget misses. Nothing is removed if momentum revived more than the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rewire.connectivity.budget import split_over_layers
+from rewire.connectivity.strategies import Strategy, StrategyOptions
+from rewire.models.layout import SparseLayer, connected_per_layer
+
+BIRTH = 1e-12  # θ of a re-connected entry
+NOISE = 1e-6  # standard deviation of the noise, times the learning rate
+
+
+@dataclass(frozen=True)
+class Connectivity:
+    """What one sampling step left behind.
+
+    Attributes:
+        connected: (C,) sorted flat indices with θ > 0.
+        per_layer: (L,) connected entries of each layer.
+        births: (L,) re-connections of this step in each layer.
+        surplus: connected entries beyond the budget, revived by momentum.
+    """
+
+    connected: Tensor
+    per_layer: Tensor
+    births: Tensor
+    surplus: int
+
+
+def connected_entries(theta: Tensor) -> Tensor:
+    """Sorted flat indices with θ > 0."""
+    return (theta > 0).nonzero()[:, 0]
+
+
+@torch.no_grad()
+def add_noise(theta: Tensor, connected: Tensor, *, lr: float, generator: torch.Generator) -> None:
+    """θ += lr·N(0, 10⁻⁶) on `connected`, the entries connected *before* the gradient step.
+
+    10⁻⁶ is the standard deviation, as the reference code passes it.
+    """
+    noise = torch.randn(len(connected), generator=generator, device=theta.device, dtype=theta.dtype)
+    theta.index_add_(0, connected, noise, alpha=lr * NOISE)
+
+
+@torch.no_grad()
+def sample_connectivity(
+    theta: Tensor,
+    layers: tuple[SparseLayer, ...],
+    *,
+    budget: int,
+    strategy: Strategy,
+    options: StrategyOptions,
+    generator: torch.Generator,
+) -> Connectivity:
+    """Re-connect entries until `budget` of them are connected (in place).
+
+    The n = max(0, K − #{θ > 0}) re-connections are split over the layers in proportion to their
+    size, and inside a layer go where the strategy says, with θ = 10⁻¹². Exactly n different
+    unconnected entries are re-connected.
+
+    Args:
+        theta: (N,) flat parameter.
+        layers: its layers in order.
+        budget: K.
+    """
+    connected = connected_entries(theta)
+    per_layer = connected_per_layer(connected, layers)
+    sizes = torch.tensor([layer.size for layer in layers])
+    n = max(0, budget - len(connected))
+    births = split_over_layers(
+        n, sizes=sizes, free=sizes - per_layer.cpu(), generator=_on_cpu(generator)
+    )
+    born = []
+    starts = [0, *per_layer.cumsum(0).tolist()]
+    for number, (layer, count) in enumerate(zip(layers, births.tolist(), strict=True)):
+        if count == 0:
+            continue
+        living = connected[starts[number] : starts[number + 1]] - layer.offset
+        entries = strategy(
+            layer, layer.of(theta), living, count, options=options, generator=generator
+        )
+        born.append(entries + layer.offset)
+    if born:
+        new = torch.cat(born)
+        theta[new] = BIRTH
+        connected = torch.cat([connected, new]).sort().values
+    assert len(connected) >= budget, "a strategy re-connected an entry twice"
+    return Connectivity(
+        connected=connected,
+        per_layer=per_layer.cpu() + births,
+        births=births,
+        surplus=len(connected) - budget,
+    )
+
+
+def _on_cpu(generator: torch.Generator) -> torch.Generator:
+    """A CPU generator for the few draws that decide loop counts; the same one if it is there."""
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed(generator.initial_seed())

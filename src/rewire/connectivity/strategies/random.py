@@ -1,0 +1,25 @@
+"""`random`: re-connections fall uniformly on a layer's unconnected entries (reference code)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions
+from rewire.models.layout import SparseLayer
+
+
+@STRATEGIES.register("random")
+def random(
+    layer: SparseLayer,
+    theta: Tensor,
+    connected: Tensor,
+    n: int,
+    *,
+    options: StrategyOptions,
+    generator: torch.Generator,
+) -> Tensor:
+    """The thesis's "unstructured" rewiring."""
+    free = layer.size - len(connected)
+    return choose_unconnected(theta, n, free=free, generator=generator)

@@ -1,0 +1,77 @@
+"""Trained networks as safetensors files: connected weights only, with the network's description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from rewire.errors import InputError
+from rewire.files import atomic_path
+from rewire.models.factory import build_model
+from rewire.models.sparse import SparseNetwork
+
+_INDEX, _VALUE, _REST = "sparse.index", "sparse.value", "dense."
+
+
+def save_network(path: str | Path, model: SparseNetwork, *, spec: Mapping[str, Any]) -> None:
+    """Write `model` atomically: flat indices and values of its connected weights, and the rest.
+
+    Args:
+        path: the file to write.
+        model: the network.
+        spec: name, width, classes and image_size, with which it can be built again.
+    """
+    weights = model.theta.detach().clamp_min(0) * model.sign
+    index = (weights != 0).nonzero()[:, 0]
+    rest = {k: v for k, v in model.state_dict().items() if k not in ("theta", "sign")}
+    tensors = {_INDEX: index.int(), _VALUE: weights[index]} | {
+        _REST + name: value.contiguous() for name, value in rest.items()
+    }
+    metadata = {"model": json.dumps(dict(spec), sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file({k: v.cpu() for k, v in tensors.items()}, temporary, metadata=metadata)
+
+
+def load_network(
+    path: str | Path, *, expected: Mapping[str, Any] | None = None
+) -> tuple[SparseNetwork, dict[str, Any]]:
+    """Rebuild a network that `save_network` wrote, in eval mode.
+
+    Args:
+        path: the file.
+        expected: if given, the description (`spec`) that the file must have.
+
+    Returns:
+        (model, its spec).
+
+    Raises:
+        InputError: if the file is missing, damaged, no such file, or of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"missing checkpoint '{path}': run the stage that writes it first")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            spec = json.loads(file.metadata()["model"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(f"checkpoint '{path}' is damaged or of another kind: {error}") from error
+    if expected is not None and spec != dict(expected):
+        raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
+
+    model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
+    try:
+        flat = torch.zeros_like(model.theta)
+        flat[tensors.pop(_INDEX).long()] = tensors.pop(_VALUE)
+        rest = {name.removeprefix(_REST): value for name, value in tensors.items()}
+        rest |= {"theta": flat.abs(), "sign": torch.where(flat < 0, -1.0, 1.0)}
+        model.load_state_dict(rest)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise InputError(f"checkpoint '{path}' does not fit its model {spec}: {error}") from error
+    return model.eval(), spec

@@ -1,0 +1,193 @@
+"""Networks in the sparse θ/sign parameterisation of Bayesian connectivity sampling.
+
+Every weight is w = s·θ where θ > 0 and 0 elsewhere: θ is trained, the sign s ∈ {−1, +1} is fixed at
+random, and the gradient reaches θ only where θ > 0 (Özdenizci and Legenstein 2021; thesis, section
+2). All θ of a network are one flat parameter, so counting, noise, decay and update are one
+operation each; layers are lent their weights for the duration of a forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewire.errors import InputError
+from rewire.models.layout import SparseLayer, lay_out
+
+
+class SparseConv2d(nn.Module):
+    """Square convolution without bias, its weight lent by a `SparseNetwork`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0
+    ):
+        super().__init__()
+        self.storage_shape = (outputs, kernel, kernel, inputs)
+        self.stride, self.padding = stride, padding
+        self.weight: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+
+
+class SparseLinear(nn.Module):
+    """Dense layer with a (non-sparse) bias, its weight lent by a `SparseNetwork`."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.storage_shape = (outputs, inputs)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class _Materialise(torch.autograd.Function):
+    """(θ, s) → one weight tensor per layer; dL/dθ = s·dL/dw where θ > 0, else 0."""
+
+    @staticmethod
+    def forward(ctx, theta: Tensor, sign: Tensor, layers: tuple[SparseLayer, ...], dtype):
+        flat = theta.clamp_min(0).mul_(sign).to(dtype)
+        ctx.layers, ctx.dtype = layers, theta.dtype
+        ctx.save_for_backward(flat)
+        return tuple(layer.as_weight(layer.of(flat)) for layer in layers)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        (weights,) = ctx.saved_tensors
+        flat = torch.empty_like(weights, dtype=ctx.dtype)
+        for layer, gradient in zip(ctx.layers, gradients, strict=True):
+            # sgn(w) is s where θ > 0 and 0 elsewhere: sign and mask in one factor.
+            signs = layer.of(weights).sign()
+            torch.mul(layer.as_entries(gradient), signs, out=layer.of(flat))
+        return flat, None, None, None
+
+
+class SparseNetwork(nn.Module):
+    """A network whose convolutions and dense layers share one sparse parameter vector.
+
+    Takes float images in [0, 1], (B, C, H, W), and returns logits (B, classes).
+
+    Args:
+        body: modules that use `SparseConv2d` and `SparseLinear`.
+        p_init: fraction of entries connected at the start, one per sparse layer in network order.
+        generator: source of the initial θ, connectivity and signs.
+
+    Attributes:
+        theta: (N,) trainable; an entry is connected where θ > 0.
+        sign: (N,) fixed, ±1.
+        layers: where each layer lies in the flat vector, in network order.
+
+    Raises:
+        InputError: if `p_init` has another length or a value outside [0, 1].
+    """
+
+    def __init__(self, body: nn.Module, *, p_init: Sequence[float], generator: torch.Generator):
+        super().__init__()
+        self.body = body
+        named = [
+            (name, module)
+            for name, module in body.named_modules()
+            if isinstance(module, SparseConv2d | SparseLinear)
+        ]
+        self._modules_with_weight = [module for _, module in named]
+        self.layers = lay_out((name, module.storage_shape) for name, module in named)
+        check_p_init(p_init, self.layers)
+        initial = [
+            initial_theta(layer, p, generator=generator)
+            for layer, p in zip(self.layers, p_init, strict=True)
+        ]
+        self.theta = nn.Parameter(torch.cat(initial))
+        coin = torch.randint(0, 2, self.theta.shape, generator=generator, dtype=torch.int8)
+        self.register_buffer("sign", coin.mul_(2).sub_(1).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.materialised():
+            return self.body(x.contiguous(memory_format=torch.channels_last))
+
+    @contextmanager
+    def materialised(self, *, detach: bool = False) -> Iterator[None]:
+        """Fix the weights for all forward passes inside: computed once, with one graph to θ.
+
+        Under autocast they are cast to the autocast type once, too. Nested use keeps the outer
+        weights; with `detach=True` the inner passes see them without their graph, as attacks want.
+        """
+        modules = self._modules_with_weight
+        outer = [module.weight for module in modules]
+        if outer[0] is not None:
+            weights = [w.detach() for w in outer] if detach else outer
+        else:
+            theta = self.theta.detach() if detach else self.theta
+            weights = _Materialise.apply(theta, self.sign, self.layers, self._weight_type())
+        for module, weight in zip(modules, weights, strict=True):
+            module.weight = weight
+        try:
+            yield
+        finally:
+            for module, weight in zip(modules, outer, strict=True):
+                module.weight = weight
+
+    def _weight_type(self) -> torch.dtype:
+        device = self.theta.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.theta.dtype
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """Layer name → weight as a float tensor in storage order (see `SparseLayer.shape`)."""
+        flat = self.theta.clamp_min(0) * self.sign
+        return {layer.name: layer.of(flat).view(layer.shape) for layer in self.layers}
+
+    @torch.no_grad()
+    def set_weights(self, weights: dict[str, Tensor]) -> None:
+        """Replace all weights, keeping the signs of entries that become unconnected.
+
+        Args:
+            weights: layer name → (layer.shape) tensor, for every layer.
+
+        Raises:
+            InputError: for missing or other layers, or another shape.
+        """
+        expected = {layer.name: tuple(layer.shape) for layer in self.layers}
+        given = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if expected != given:
+            raise InputError(f"weights of another network: got {given}, allowed {expected}")
+        flat = torch.cat([weights[layer.name].reshape(-1) for layer in self.layers])
+        flat = flat.to(self.theta)
+        self.theta.copy_(flat.abs())
+        self.sign.copy_(torch.where(flat != 0, flat.sign(), self.sign))
+
+
+def initial_theta(layer: SparseLayer, p_init: float, *, generator: torch.Generator) -> Tensor:
+    """|truncated He normal| on ⌊p_init·size⌋ random entries, exactly 0 elsewhere: (size,).
+
+    The standard deviation √(2/fan-in) is that of the dense layer, not rescaled by the density, and
+    is restored after the truncation at two standard deviations, as in TensorFlow's `he_normal`.
+    """
+    # 0.8796… is the standard deviation of a unit normal truncated to [−2, 2].
+    std = math.sqrt(2 / layer.vectors) / 0.87962566103423978
+    theta = torch.zeros(layer.size)
+    count = int(p_init * layer.size)
+    chosen = torch.randperm(layer.size, generator=generator)[:count]
+    values = torch.empty(count)
+    nn.init.trunc_normal_(values, std=std, a=-2 * std, b=2 * std, generator=generator)
+    theta[chosen] = values.abs()
+    return theta
+
+
+def check_p_init(p_init: Sequence[float], layers: Sequence[SparseLayer]) -> None:
+    if len(p_init) != len(layers):
+        raise InputError(
+            f"p_init has {len(p_init)} values for {len(layers)} sparse layers "
+            f"({', '.join(layer.name for layer in layers)})"
+        )
+    for layer, p in zip(layers, p_init, strict=True):
+        if not 0 <= p <= 1:
+            raise InputError(f"p_init of layer '{layer.name}' is {p}. Allowed: 0 to 1.")

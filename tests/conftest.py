@@ -1,0 +1,7 @@
+"""Settings of the whole suite."""
+
+import torch
+
+# Many tests run at once on few cores, on small tensors: one thread each is fastest, and it makes
+# floating-point sums independent of the machine's core count.
+torch.set_num_threads(1)

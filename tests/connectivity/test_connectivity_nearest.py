@@ -1,0 +1,113 @@
+"""The windowed search against brute force over every unconnected entry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewire.connectivity.nearest import METRICS, TIES, Search, nearest_unconnected
+from rewire.errors import InputError
+from rewire.rng import generator
+
+
+def distances(metric: str, source: int, entries: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    p = np.array(np.unravel_index(source, shape))
+    q = np.stack(np.unravel_index(entries, shape), axis=-1)
+    if metric == "euclidean":
+        return ((p - q) ** 2).sum(axis=1)
+    return np.abs(p**2 - q**2).sum(axis=1)
+
+
+def brute_force(sources, theta, shape, n, metric) -> list[int]:
+    """Algorithm 1 literally: one source after the other; the first in storage order on ties."""
+    free = list(np.flatnonzero(theta <= 0))
+    chosen = []
+    for k in range(n):
+        nearest = distances(metric, sources[k % len(sources)], np.array(free), shape).argmin()
+        chosen.append(int(free.pop(nearest)))
+    return chosen
+
+
+@st.composite
+def layers(draw):
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+    size = int(np.prod(shape))
+    if size < 2:
+        shape, size = (2, 3), 6
+    density = draw(st.sampled_from([0.02, 0.3, 0.9, 0.99]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    theta = np.where(rng.random(size) < density, rng.random(size) + 0.1, -rng.random(size))
+    theta[0], theta[-1] = 0.5, 0.0  # at least one connected and one unconnected entry
+    connected = np.flatnonzero(theta > 0)
+    n = min(int(rng.integers(1, size - len(connected) + 1)), 40)
+    sources = rng.permutation(connected)[: draw(st.integers(1, len(connected)))]
+    return shape, theta.astype(np.float32), sources, n
+
+
+def search(layer, *, metric, ties, seed=0):
+    shape, theta, sources, n = layer
+    return nearest_unconnected(
+        torch.from_numpy(sources),
+        torch.from_numpy(theta),
+        shape,
+        n=n,
+        search=Search(metric, ties),
+        generator=generator(seed, "test"),
+    ).numpy()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(layer=layers(), metric=st.sampled_from(METRICS))
+def test_equals_sequential_brute_force(layer, metric):
+    shape, theta, sources, n = layer
+    found = search(layer, metric=metric, ties="first")
+    assert found.tolist() == brute_force(sources, theta, shape, n, metric)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(layer=layers(), metric=st.sampled_from(METRICS), ties=st.sampled_from(TIES))
+def test_every_tie_rule_takes_distinct_unconnected_entries_at_the_least_distance(
+    layer, metric, ties
+):
+    shape, theta, sources, n = layer
+    found = search(layer, metric=metric, ties=ties)
+    assert len(set(found.tolist())) == n
+    assert (theta[found] <= 0).all()
+    # Whatever the tie rule, source k took something as near as the best that was left to it.
+    free = np.flatnonzero(theta <= 0)
+    for k, entry in enumerate(found):
+        left = np.setdiff1d(free, found[:k])
+        best = distances(metric, sources[k % len(sources)], left, shape).min()
+        assert distances(metric, sources[k % len(sources)], np.array([entry]), shape)[0] == best
+
+
+def test_random_ties_are_uniform_over_the_nearest():
+    theta = torch.zeros(25)
+    theta[12] = 1.0  # the centre of a 5×5 layer: four neighbours at distance 1
+    counts = np.zeros(25, int)
+    for seed in range(2000):
+        layer = ((5, 5), theta.numpy(), np.array([12]), 1)
+        counts[search(layer, metric="euclidean", ties="random", seed=seed)[0]] += 1
+    assert set(np.flatnonzero(counts)) == {7, 11, 13, 17}
+    assert (np.abs(counts[[7, 11, 13, 17]] - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75)).all()
+
+
+def test_same_vector_ties_stay_in_the_vector():
+    # Stored (out, in): neighbours 7 and 17 differ in `out` alone, so they share the source's vector.
+    theta = np.zeros(25, np.float32)
+    theta[12] = 1.0
+    found = {
+        int(search(((5, 5), theta, np.array([12]), 1), metric="euclidean", ties="same_vector",
+                   seed=seed)[0])
+        for seed in range(50)
+    }  # fmt: skip
+    assert found == {7, 17}
+
+
+@pytest.mark.parametrize("field", ["metric", "ties"])
+def test_unknown_options_name_the_nearest(field):
+    with pytest.raises(InputError, match=r"unknown .* 'eq4|unknown .* 'frist'"):
+        Search(**{field: {"metric": "eq4", "ties": "frist"}[field]})

@@ -1,0 +1,152 @@
+"""Connectivity sampling against its written semantics, for every registered strategy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewire.connectivity.budget import split_over_layers
+from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.sampling import BIRTH, add_noise, connected_entries, sample_connectivity
+from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
+from rewire.errors import InputError
+from rewire.models.layout import lay_out, total_size
+from rewire.rng import generator
+
+
+@st.composite
+def networks(draw):
+    shapes = draw(
+        st.lists(
+            st.one_of(
+                st.tuples(*[st.integers(1, 12)] * 2),
+                st.tuples(
+                    st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.integers(1, 8)
+                ),
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    layers = lay_out((f"layer{i}", shape) for i, shape in enumerate(shapes))
+    total = total_size(layers)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    density = draw(st.sampled_from([0.0, 0.05, 0.5, 1.0]))
+    theta = np.where(rng.random(total) < density, rng.random(total), -rng.random(total) / 10)
+    return layers, torch.tensor(theta, dtype=torch.float32), int(rng.integers(0, total + 1))
+
+
+def sample(theta, layers, budget, strategy="random", seed=0, **options):
+    return sample_connectivity(
+        theta,
+        layers,
+        budget=budget,
+        strategy=STRATEGIES[strategy],
+        options=StrategyOptions(**options),
+        generator=generator(seed, "test"),
+    )
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(network=networks(), seed=st.integers(0, 1000))
+def test_budget_is_met_exactly_and_nothing_else_changes(strategy, network, seed):
+    layers, theta, budget = network
+    before = theta.clone()
+    result = sample(theta, layers, budget, strategy, seed)
+
+    was = before > 0
+    n = max(0, budget - int(was.sum()))
+    born = (theta != before).nonzero()[:, 0]
+    assert len(born) == n == int(result.births.sum())
+    assert not was[born].any()
+    assert (theta[born] == BIRTH).all()
+    # Nothing is removed: more than the budget stays connected, counted as surplus.
+    assert int((theta > 0).sum()) == max(budget, int(was.sum())) == budget + result.surplus
+    assert torch.equal(result.connected, connected_entries(theta))
+    assert result.per_layer.tolist() == [int((layer.of(theta) > 0).sum()) for layer in layers]
+
+
+def test_births_are_split_in_proportion_to_layer_size():
+    sizes = torch.tensor([100, 300, 600])
+    total = sum(
+        split_over_layers(50, sizes=sizes, free=sizes, generator=generator(seed, "test"))
+        for seed in range(400)
+    )
+    share = total / total.sum()
+    assert int(total.sum()) == 400 * 50
+    assert torch.allclose(share, sizes / 1000, atol=4 * (0.25 / 20_000) ** 0.5)
+
+
+def test_births_beyond_a_full_layer_go_to_the_others():
+    sizes, free = torch.tensor([1000, 10, 10]), torch.tensor([3, 10, 1])
+    counts = split_over_layers(14, sizes=sizes, free=free, generator=generator(0, "test"))
+    assert counts.tolist() == [3, 10, 1]
+
+
+@pytest.mark.parametrize("density", [0.05, 0.8])
+def test_unconnected_entries_are_chosen_uniformly(density):
+    rng = np.random.default_rng(1)
+    theta = torch.tensor(np.where(rng.random(200) < density, 1.0, 0.0))
+    free = (theta <= 0).nonzero()[:, 0]
+    counts, n, rounds = torch.zeros(200), max(1, len(free) // 8), 4000
+    for seed in range(rounds):
+        chosen = choose_unconnected(theta, n, free=len(free), generator=generator(seed, "test"))
+        assert len(chosen.unique()) == n
+        counts[chosen] += 1
+    assert counts[theta > 0].sum() == 0
+    p = n / len(free)
+    assert ((counts[free] - rounds * p).abs() < 5 * (rounds * p * (1 - p)) ** 0.5).all()
+
+
+def test_noise_has_the_reference_scale_and_spares_dormant_entries():
+    theta = torch.full((200_000,), 0.0, dtype=torch.float64)
+    connected = torch.arange(0, 200_000, 2)
+    add_noise(theta, connected, lr=0.1, generator=generator(0, "test"))
+    assert theta[1::2].eq(0).all()
+    assert theta[::2].std().item() == pytest.approx(1e-7, rel=0.02)
+    assert abs(theta[::2].mean().item()) < 1e-9
+
+
+def test_weighted_takes_neighbours_of_the_largest_weights():
+    # One row: the largest weights lie at 2 and 7, their only free neighbours are known.
+    layers = lay_out([("row", (10, 1))])
+    theta = torch.tensor([0.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.1, 0.8, 0.0, 0.0])
+    sample(theta, layers, budget=6, strategy="weighted")
+    assert connected_entries(theta).tolist() == [1, 2, 3, 6, 7, 8]
+
+
+def test_vector_follows_the_power_of_the_connections():
+    # 4 inputs with 1, 2, 4 and 0 connections of 64 outputs: births ∝ 1 : 4 : 16 : 0 at γ = 2.
+    layers = lay_out([("dense", (64, 4))])
+    births = torch.zeros(4)
+    for seed in range(600):
+        theta = torch.zeros(64, 4)
+        for column, count in enumerate([1, 2, 4, 0]):
+            theta[:count, column] = 1.0
+        flat = theta.view(-1)
+        before = connected_entries(flat)
+        sample(flat, layers, budget=len(before) + 5, strategy="vector", seed=seed)
+        births += (flat.view(64, 4) == BIRTH).sum(0)
+    expected = 3000 * torch.tensor([1, 4, 16, 0]) / 21
+    assert births.sum() == 3000
+    assert ((births - expected).abs() <= 4 * expected.sqrt()).all()
+
+
+def test_vector_overflows_full_vectors_into_the_layer():
+    layers = lay_out([("dense", (3, 4))])
+    theta = torch.zeros(12)
+    theta[0] = 1.0  # one connection in vector 0, room for two more there
+    result = sample(theta, layers, budget=8, strategy="vector")
+    assert (theta.view(3, 4)[:, 0] > 0).all()
+    assert len(result.connected) == 8
+
+
+def test_unknown_strategy_names_the_nearest_and_the_list():
+    with pytest.raises(InputError, match=r"'weigthed'.*'weighted'.*Allowed: l2, random, vector"):
+        STRATEGIES["weigthed"]
+    with pytest.raises(InputError, match=r"rewire\.gamma is -1"):
+        StrategyOptions(gamma=-1)
