@@ -1,0 +1,143 @@
+"""Specifications of tables: which results go where, and the published value of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewire.errors import InputError, unknown_name
+
+DIRECTIONS = ("higher", "lower")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the results it shows, what it reads from them, and what was published.
+
+    Attributes:
+        label: text of the row.
+        selector: field -> value that a result must have.
+        metric: dotted path into a result's metrics; a number indexes a list.
+        published: column -> published value in the table's unit, None where there is none.
+    """
+
+    label: str
+    selector: Mapping[str, Any]
+    metric: str
+    published: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table as conf/table describes it.
+
+    Attributes:
+        name: stem of the written files.
+        title: what the table shows.
+        source: where the published values were printed.
+        unit: unit of every number, e.g. "%".
+        direction: "higher" or "lower", whichever is better.
+        tolerance: largest |ours - published| in `unit` that counts as reproduced.
+        columns: value of a result's `axis` -> header, in order.
+        rows: the rows in order.
+        axis: field of a result that chooses the column.
+    """
+
+    name: str
+    title: str
+    source: str
+    unit: str
+    direction: str
+    tolerance: float
+    columns: Mapping[str, str]
+    rows: tuple[Row, ...]
+    axis: str = "rewire"
+
+
+def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
+    """Check a plain dictionary (the content of a conf/table file) and turn it into a `TableSpec`.
+
+    Raises:
+        InputError: for a missing or unknown key, a value of the wrong kind, or a row whose
+            published values do not name exactly the table's columns.
+    """
+    name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"
+    where = f"table '{name}'"
+    required = {"name", "title", "source", "unit", "direction", "tolerance", "columns", "rows"}
+    _check_keys(raw, required, where, optional={"axis"})
+    if raw["direction"] not in DIRECTIONS:
+        raise unknown_name(f"direction in {where}", raw["direction"], DIRECTIONS)
+    if not _is_number(raw["tolerance"]) or raw["tolerance"] < 0:
+        raise InputError(f"{where}: tolerance is {raw['tolerance']!r}. Allowed: a number >= 0.")
+    if not isinstance(raw["columns"], Mapping) or not raw["columns"]:
+        raise InputError(f"{where}: columns must map a column to {{header: ...}}, at least one.")
+    columns = {}
+    for key, column in raw["columns"].items():
+        _check_keys(column, {"header"}, f"{where}, column '{key}'")
+        columns[str(key)] = str(column["header"])
+    if not isinstance(raw["rows"], Iterable) or not raw["rows"]:
+        raise InputError(f"{where}: rows must be a list with at least one row.")
+    rows = tuple(_parse_row(row, columns, where) for row in raw["rows"])
+    _check_distinct([row.label for row in rows], f"row labels of {where}")
+    _check_distinct(list(columns.values()), f"column headers of {where}")
+    texts = {key: str(raw[key]) for key in ("name", "title", "source", "unit", "direction")}
+    return TableSpec(
+        **texts,
+        tolerance=float(raw["tolerance"]),
+        columns=columns,
+        rows=rows,
+        axis=str(raw.get("axis", "rewire")),
+    )
+
+
+def load_spec(path: str | Path) -> TableSpec:
+    """Read one conf/table file; raises `InputError` if it is missing, damaged or incomplete."""
+    path = Path(path)
+    try:
+        return parse_spec(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(f"missing table specification '{path}'") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"'{path}' is damaged or not YAML: {error}") from error
+
+
+def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
+    _check_keys(raw, {"label", "selector", "metric", "published"}, f"{where}, one row")
+    where = f"{where}, row '{raw['label']}'"
+    if not isinstance(raw["selector"], Mapping):
+        raise InputError(f"{where}: selector must map fields of a result to values.")
+    _check_keys(raw["published"], set(columns), f"{where}, published")
+    for column, value in raw["published"].items():
+        if value is not None and not _is_number(value):
+            raise InputError(f"{where}: published {column} is {value!r}. Allowed: number or null.")
+    return Row(
+        label=str(raw["label"]),
+        selector=dict(raw["selector"]),
+        metric=str(raw["metric"]),
+        published=dict(raw["published"]),
+    )
+
+
+def _check_keys(
+    raw: Any, required: set[str], where: str, *, optional: set[str] = frozenset()
+) -> None:
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{where} is {raw!r}. Allowed: a mapping with {sorted(required)}.")
+    for key in raw:
+        if key not in required | optional:
+            raise unknown_name(f"key in {where}:", key, required | optional)
+    if missing := sorted(required - set(raw)):
+        raise InputError(f"{where} lacks {', '.join(missing)}.")
+
+
+def _check_distinct(names: list[str], what: str) -> None:
+    if len(set(names)) < len(names):
+        raise InputError(f"{what} are not distinct: {names}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

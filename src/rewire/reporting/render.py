@@ -1,0 +1,218 @@
+"""A filled table as Markdown, LaTeX and CSV text. Missing cells say so; none is left blank."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rewire.reporting.cells import (
+    COMPARABLE_PROFILE,
+    DIFFERS,
+    NOT_RUN,
+    WITHIN,
+    Cell,
+    Table,
+)
+
+# Read as a missing number by the usual CSV readers, unlike an empty text as one by none.
+ABSENT = "n/a"
+
+_MARKS = {WITHIN: " ✓", DIFFERS: " ✗"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "β": r"$\beta$",
+    "ε": r"$\epsilon$",
+    "∞": r"$\infty$",
+}
+
+
+def to_markdown(table: Table) -> str:
+    """Title, the profile in words, the table, and how to read it."""
+    spec = table.spec
+    header = [spec.unit, *spec.columns.values()]
+    body = [
+        [row.label, *(_markdown_cell(cell, table) for cell in cells)]
+        for row, cells in zip(spec.rows, table.rows(), strict=True)
+    ]
+    lines = [
+        f"# {spec.title}",
+        "",
+        f"**{_note(table)}**",
+        "",
+        *_aligned([[text.replace("|", r"\|") for text in line] for line in [header, *body]]),
+        "",
+        "How to read it:",
+        "",
+        *(f"- {line}" for line in _explanation(table)),
+        f"- Published values: {spec.source}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """One line per cell; `ours` is "not run" where nothing was run, other gaps are "n/a"."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = ["row", "column", "ours", "ci95_low", "ci95_high", "interval", "n"]
+    writer.writerow([*columns, "published", "difference", "verdict", "unit", "profile"])
+    for cell in table.cells:
+        low, high = cell.ci95 or (None, None)
+        values = [low, high, cell.interval, cell.n, cell.published, cell.difference]
+        writer.writerow(
+            [
+                cell.row,
+                cell.column,
+                NOT_RUN if cell.ours is None else _plain(cell.ours),
+                *(_plain(value) for value in values),
+                cell.verdict,
+                table.spec.unit,
+                table.profile,
+            ]
+        )
+    return buffer.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table; below every value of ours stand (published, difference)."""
+    spec = table.spec
+    header = " & ".join(escape_latex(text) for text in [spec.unit, *spec.columns.values()])
+    body = []
+    for row, cells in zip(spec.rows, table.rows(), strict=True):
+        # A line that starts with "[" would be an argument of the line break before it.
+        first = ["{}" + escape_latex(row.label), *(_latex_value(cell) for cell in cells)]
+        second = ["", *(_latex_comparison(cell) for cell in cells)]
+        body += [f"    {' & '.join(first)} \\\\", f"    {' & '.join(second)} \\\\"]
+    notes = [_note(table), *_explanation(table, latex=True), f"Published values: {spec.source}."]
+    lines = [
+        r"\begin{table}[t]",
+        r"  \centering",
+        r"  \small",
+        f"  \\caption{{{escape_latex(spec.title)}. \\textbf{{{escape_latex(notes[0])}}}}}",
+        f"  \\label{{tab:{spec.name}}}",
+        f"  \\begin{{tabular}}{{l{'r' * len(spec.columns)}}}",
+        r"    \toprule",
+        f"    {header} \\\\",
+        r"    \midrule",
+        *body,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"  \par\medskip",
+        f"  {{\\footnotesize {escape_latex(' '.join(notes[1:]))}\\par}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """`text` with every character that LaTeX would interpret replaced."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def decimals(cell: Cell) -> int:
+    """Decimals worth printing: fewer for wide intervals, more for very small values."""
+    if cell.ci95 and (cell.ci95[1] - cell.ci95[0]) / 2 >= 1:
+        return 1
+    return 3 if cell.ours is not None and 0 < abs(cell.ours) < 0.1 else 2
+
+
+def _note(table: Table) -> str:
+    return table.note.strip().strip("*").strip() or f"Profile: {table.profile}."
+
+
+def _ours(cell: Cell) -> str:
+    if cell.ours is None:
+        return NOT_RUN
+    digits = decimals(cell)
+    value = f"{cell.ours:z.{digits}f}"
+    if cell.ci95 is None:
+        return value
+    return f"{value} [{cell.ci95[0]:z.{digits}f}, {cell.ci95[1]:z.{digits}f}]"
+
+
+def _comparison(cell: Cell) -> str:
+    if cell.published is None:
+        return "no published value"
+    if cell.difference is None:
+        return f"published {cell.published:g}"
+    return f"published {cell.published:g}, {cell.difference:+z.{decimals(cell)}f}"
+
+
+def _markdown_cell(cell: Cell, table: Table) -> str:
+    seeds = f", n={cell.n}" if cell.n and _seeds_vary(table) else ""
+    return f"{_ours(cell)} ({_comparison(cell)}{seeds}){_MARKS.get(cell.verdict, '')}"
+
+
+def _latex_value(cell: Cell) -> str:
+    return _ours(cell).replace("-", "$-$") + (r"$^{*}$" if cell.verdict == DIFFERS else "")
+
+
+def _latex_comparison(cell: Cell) -> str:
+    if cell.published is None:
+        return r"{\footnotesize (--)}"
+    if cell.difference is None:
+        return f"{{\\footnotesize ({cell.published:g})}}"
+    return f"{{\\footnotesize ({cell.published:g}, ${cell.difference:+z.{decimals(cell)}f}$)}}"
+
+
+def _seeds_vary(table: Table) -> bool:
+    return len({cell.n for cell in table.cells if cell.n}) > 1
+
+
+def _explanation(table: Table, *, latex: bool = False) -> list[str]:
+    """Sentences on what a cell holds, its seeds, its interval and its verdict."""
+    spec = table.spec
+    counts = sorted({cell.n for cell in table.cells if cell.n})
+    kinds = {cell.interval for cell in table.cells if cell.n}
+    points = "point" if spec.tolerance == 1 else "points"
+    near = f"{spec.tolerance:g} {points if spec.unit == '%' else spec.unit}"
+    layout = "below (published, ours - published)" if latex else "(published, ours - published)"
+    lines = [
+        f"A cell is ours [95 % interval] {layout}, in {spec.unit}; {spec.direction} is better."
+    ]
+    if not counts:
+        lines.append("Nothing has been run yet for this table.")
+    elif len(counts) == 1:
+        seeds = "one seed" if counts[0] == 1 else f"the mean over n = {counts[0]} seeds"
+        lines.append(f"Ours is {seeds}.")
+    else:
+        lines.append(f"Ours is the mean over n = {counts[0]} to {counts[-1]} seeds.")
+    if "seeds" in kinds:
+        lines.append("Intervals of two or more seeds are Student-t over seeds.")
+    if "images" in kinds:
+        lines.append("Intervals of one seed are Wilson over test images, blind to training noise.")
+    if None in kinds:
+        lines.append("Without an interval: one seed of a quantity that is not counted over images.")
+    if any(cell.n == 0 for cell in table.cells):
+        lines.append(f"{NOT_RUN.capitalize()}: there is no result of this profile.")
+    if table.profile != COMPARABLE_PROFILE:
+        lines.append("Differences to published values are printed, not judged, at this profile.")
+    elif latex:
+        lines.append(f"* differs from the published value by more than {near}.")
+    else:
+        lines.append(f"✓ within {near} of the published value, ✗ differs by more.")
+    return lines
+
+
+def _plain(value: float | str | None) -> str:
+    if value is None:
+        return ABSENT
+    return f"{round(value, 6):z.6g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown rows padded to equal widths; the first line is the header."""
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
+    rows = [
+        "| "
+        + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    return [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]
