@@ -2,6 +2,8 @@
 
 import torch
 
+import rewire  # noqa: F401  installs the torchvision import hook before any test file needs it
+
 # Many tests run at once on few cores, on small tensors: one thread each is fastest, and it makes
 # floating-point sums independent of the machine's core count.
 torch.set_num_threads(1)

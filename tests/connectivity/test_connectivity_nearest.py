@@ -96,7 +96,7 @@ def test_random_ties_are_uniform_over_the_nearest():
 
 
 def test_same_vector_ties_stay_in_the_vector():
-    # Stored (out, in): neighbours 7 and 17 differ in `out` alone, so they share the source's vector.
+    # Stored (out, in): neighbours 7 and 17 differ in `out` alone, so they share its vector.
     theta = np.zeros(25, np.float32)
     theta[12] = 1.0
     found = {

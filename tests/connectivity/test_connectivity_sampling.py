@@ -136,6 +136,20 @@ def test_vector_follows_the_power_of_the_connections():
     assert ((births - expected).abs() <= 4 * expected.sqrt()).all()
 
 
+@pytest.mark.parametrize("free", [2, 40])
+def test_vector_is_uniform_inside_a_vector_and_fills_it(free):
+    # One input, 64 outputs: nearly full (listed) and mostly empty (drawn) vectors.
+    layers = lay_out([("dense", (64, 1))])
+    counts, rounds, n = torch.zeros(64), 1500, free // 2
+    for seed in range(rounds):
+        theta = torch.ones(64)
+        theta[:free] = 0
+        sample(theta, layers, budget=64 - free + n, strategy="vector", seed=seed)
+        counts += theta == torch.tensor(BIRTH)
+    assert counts[free:].sum() == 0
+    assert ((counts[:free] - rounds / 2).abs() < 4.5 * (rounds / 4) ** 0.5).all()
+
+
 def test_vector_overflows_full_vectors_into_the_layer():
     layers = lay_out([("dense", (3, 4))])
     theta = torch.zeros(12)

@@ -40,15 +40,8 @@ def vector(
         counts = torch.minimum(counts + draws.bincount(minlength=layer.vectors), room)
         missing = n - int(counts.sum())
 
-    vectors = counts.nonzero()[:, 0]
-    columns = theta.view(layer.fan_out, layer.vectors)[:, vectors]
-    # Random order of each vector's unconnected entries; the first `counts` of them are taken.
-    key = torch.rand(columns.shape, generator=generator, device=theta.device)
-    order = torch.where(columns > 0, 2.0, key).argsort(dim=0)
-    rows, column = (
-        torch.arange(layer.fan_out, device=theta.device)[:, None] < counts[vectors]
-    ).nonzero(as_tuple=True)
-    chosen = order[rows, column] * layer.vectors + vectors[column]
+    slots = counts.nonzero()[:, 0].repeat_interleave(counts[counts > 0])
+    chosen = _entries_of(slots, layer, theta, generator)
     if missing == 0:
         return chosen
     filled = theta.clone()
@@ -56,3 +49,39 @@ def vector(
     everywhere = torch.cat([connected, chosen])
     rest = random(layer, filled, everywhere, missing, options=options, generator=generator)
     return torch.cat([chosen, rest])
+
+
+def _entries_of(
+    slots: Tensor, layer: SparseLayer, theta: Tensor, generator: torch.Generator
+) -> Tensor:
+    """A distinct uniform unconnected entry for each slot, inside the slot's vector.
+
+    Draws rows and drops connected and repeated entries, which leaves every choice equally likely;
+    slots that stay empty because their vector is nearly full get a random order of what is left.
+
+    Args:
+        slots: (n,) vector of each slot; no vector more often than it has unconnected entries.
+    """
+    chosen = slots[:0]
+    for _ in range(4):
+        rows = torch.randint(layer.fan_out, slots.shape, generator=generator, device=theta.device)
+        entries = torch.cat([chosen, rows * layer.vectors + slots])
+        # The stable sort keeps the first of equal entries: those that were chosen before.
+        ordered, position = entries.sort(stable=True)
+        new = torch.ones_like(entries, dtype=torch.bool)
+        new[position[1:][ordered[1:] == ordered[:-1]]] = False
+        keep = new & (theta[entries] <= 0)
+        slots = slots[~keep[len(chosen) :]]
+        chosen = entries[keep]
+        if len(slots) == 0:
+            return chosen
+    vectors, counts = slots.unique(return_counts=True)
+    columns = (theta.view(layer.fan_out, layer.vectors)[:, vectors] > 0).clone()
+    place = torch.searchsorted(vectors, chosen % layer.vectors).clamp_(max=len(vectors) - 1)
+    inside = vectors[place] == chosen % layer.vectors
+    columns[chosen[inside] // layer.vectors, place[inside]] = True
+    key = torch.rand(columns.shape, generator=generator, device=theta.device)
+    order = torch.where(columns, 2.0, key).argsort(dim=0)
+    ranks = torch.arange(layer.fan_out, device=theta.device)[:, None]
+    row, column = (ranks < counts).nonzero(as_tuple=True)
+    return torch.cat([chosen, order[row, column] * layer.vectors + vectors[column]])

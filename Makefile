@@ -1,0 +1,44 @@
+# Everything runs in a virtual environment of its own; `make` alone lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Stages call `python`: it must be the environment's.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint repro paper sweep bench dashboard clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Create the environment with the pinned versions
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,attacks,dev]'
+	touch $@
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+repro: setup ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
+	dvc repro
+
+paper: setup ## The same at the thesis's full scale
+	dvc exp run -S profile=paper
+
+sweep: setup ## Six trainings in one Hydra sweep, with a summary table
+	python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted
+
+bench: setup ## Time the hot paths against their peers
+	python -m rewire.bench
+
+dashboard: setup ## Browse the tracked runs in the terminal
+	python -m rewire.tracking.dashboard outputs/wandb
+
+clean: ## Remove the environment and everything that was computed
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/wandb

@@ -1,0 +1,62 @@
+"""Where, when and with what a number was measured."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "torchattacks", "foolbox")
+
+
+def provenance(*, seconds: float | None = None) -> dict[str, Any]:
+    """Hardware, versions and commit of this process, and the wall-clock time of its work.
+
+    Not part of any pipeline output: it differs between two equal runs.
+    """
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "versions": versions,
+        "commit": commit(),
+        "seconds": None if seconds is None else round(seconds, 2),
+    }
+
+
+def cpu_name() -> str:
+    """Model name of the processor, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The checked-out commit, with `+` if files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()

@@ -1,0 +1,70 @@
+"""What every stage does around its own work: cell, skip, tracking, outputs, manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from rewire.files import is_finished, writable_folder, write_json, write_manifest, write_text
+from rewire.provenance import provenance
+from rewire.stages.cells import GROUPS, cell_folder, cell_of
+from rewire.tracking import Tracker, track
+
+MODEL_SPEC = ("name", "width", "classes", "image_size")
+WEIGHTS = "weights.safetensors"
+VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
+
+# (configuration, folder of the cell, tracker) → names of the files written into the folder
+Work = Callable[[dict[str, Any], Path, Tracker], Iterable[str]]
+
+
+def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The part of a resolved configuration that decides the result of `stage`; no paths."""
+    keys = [*GROUPS[stage], "sparsity", "seed"]
+    chosen = {key: config[key] for key in keys if key in config}
+    chosen["data"] = {key: value for key, value in chosen["data"].items() if key != "root"}
+    return chosen
+
+
+def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> Path:
+    """Folder in which an earlier stage left its result for the same cell."""
+    cell = cell_of(config, stage=stage, overrides=overrides)
+    return cell_folder(config["output"], profile=config["profile"]["name"], stage=stage, cell=cell)
+
+
+def run_cell(stage: str, config: DictConfig, overrides: list[str], work: Work) -> None:
+    """Do `work` for one cell unless its finished result is there.
+
+    Raises:
+        InputError: for a value that cannot be used; nothing is left half-written.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    folder = sibling(plain, overrides, stage)
+    decided = deciding(plain, stage)
+    if not plain["force"] and is_finished(folder, config=decided):
+        print(f"finished already: {folder} (force=true runs it again)")
+        return
+    started = time.perf_counter()
+    writable_folder(folder)
+    axes = [f"s{plain['sparsity']}", plain["objective"]["name"], plain["rewire"]["name"]]
+    tracking = plain["tracking"]
+    with track(
+        tracking["mode"],
+        project=tracking["project"],
+        folder=tracking["folder"],
+        group=f"{plain['objective']['name']}-s{plain['sparsity']}",
+        job_type=stage,
+        name=folder.name,
+        tags=[plain["profile"]["name"], f"seed{plain['seed']}", *axes],
+        config=decided,
+    ) as tracker:
+        names = list(work(plain, folder, tracker))
+    write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
+    write_json(folder / "provenance.json", provenance(seconds=time.perf_counter() - started))
+    write_manifest(folder, config=decided, names=[*names, "config.yaml"])
+    print(f"wrote {folder}")

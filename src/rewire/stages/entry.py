@@ -1,0 +1,63 @@
+"""The command line of every stage: Hydra composes, errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
+
+from rewire.errors import InputError, unknown_name
+from rewire.stages.launcher import IsolatedLauncher, register_launcher
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
+
+
+def launch(stage: str) -> None:
+    """Run `stage` with the configuration that the command line describes.
+
+    Exit codes: 0 done, 1 a defect or a failed job of a sweep, 2 a value that cannot be used.
+    """
+    # Large tensors come and go every step; huge pages make their first touch cheap.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    Plugins.instance().register(IsolatedLauncher)
+    register_launcher(stage)
+
+    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+    def main(config: DictConfig) -> None:
+        overrides = list(HydraConfig.get().overrides.task)
+        try:
+            importlib.import_module(f"rewire.stages.{stage}").run(config, overrides)
+        except InputError as error:
+            stop(error)
+
+    try:
+        check_choices(sys.argv[1:])
+    except InputError as error:
+        stop(error)
+    main()
+
+
+def stop(error: InputError) -> None:
+    """Print what is wrong in one line and leave with exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def check_choices(arguments: list[str]) -> None:
+    """Refuse group choices that do not exist, with the nearest name, before Hydra starts."""
+    for argument in arguments:
+        group, equals, values = argument.lstrip("+").partition("=")
+        folder = CONF / group
+        if not equals or not group.isidentifier() or not folder.is_dir():
+            continue
+        allowed = [path.stem for path in folder.glob("*.yaml")]
+        for value in values.split(","):
+            if value not in (*allowed, "null"):
+                raise unknown_name(KINDS.get(group, group), value, allowed)

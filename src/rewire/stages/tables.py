@@ -1,0 +1,142 @@
+"""Stage 5: the thesis's tables and figures from what the other stages left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from rewire.errors import InputError
+from rewire.files import read_json
+from rewire.models.artifact import load_network
+from rewire.reporting.published import load_spec
+from rewire.reporting.tables import build_table, write_table
+from rewire.stages.common import VARIANTS, WEIGHTS
+from rewire.stages.entry import CONF
+from rewire.structure.figures import density_plot, matrix_plot
+from rewire.tracking import Tracker, track
+
+PARAMS = Path("params.yaml")
+# Figures of the thesis: number, experiment, dense layer (its "layer 8" is the first of them).
+FIGURES = (
+    ("figures_3-5", "natural-s0.99", "dense2"),
+    ("figures_6-8", "natural-s0.95", "dense2"),
+    ("figures_9-11", "trades-s0.95", "dense2"),
+    ("figures_12-14", "natural-s0.99", "dense1"),
+)
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Write outputs/tables and outputs/figures for the cells that `params.yaml` lists."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    profile, output = plain["profile"], Path(plain["output"])
+    axes = read_axes(PARAMS)
+    base = output / profile["name"]
+    results = list(collect(base, axes, profile["name"]))
+    tracking = plain["tracking"]
+    with track(
+        tracking["mode"],
+        project=tracking["project"],
+        folder=tracking["folder"],
+        group="tables",
+        job_type="tables",
+        name=f"thesis-{profile['name']}",
+        tags=[profile["name"]],
+        config={"axes": axes, "profile": profile["name"]},
+    ) as tracker:
+        for path in sorted((CONF / "table").glob("thesis_*.yaml")):
+            table = build_table(
+                load_spec(path), results, profile=profile["name"], note=profile["note"]
+            )
+            paths = write_table(table, output / "tables")
+            cells = table.as_json()["cells"]
+            columns = ["row", "column", "ours", "published", "n", "verdict"]
+            tracker.table(path.stem, columns, [[cell[c] for c in columns] for cell in cells])
+            print("\n" + paths[0].read_text())
+        draw(base, output / "figures", axes, tracker)
+    print(f"wrote {output / 'tables'} and {output / 'figures'}")
+
+
+def read_axes(path: Path) -> dict[str, list]:
+    """The axes of the thesis matrix from `params.yaml`."""
+    try:
+        axes = yaml.safe_load(path.read_text(encoding="utf-8"))["thesis"]
+        return {key: list(axes[key]) for key in ("cells", "rewire", "seeds")}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(
+            f"'{path}' must list thesis.cells, thesis.rewire and thesis.seeds: {error}"
+        ) from error
+
+
+def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:
+    """One result per finished cell and variant, in the form that `build_table` takes."""
+    for cell, folder_name in cells(axes):
+        try:
+            config = yaml.safe_load((base / "train" / folder_name / "config.yaml").read_text())
+        except OSError:
+            continue  # not run: the table says so
+        evaluation = read_json(base / "evaluate" / folder_name / "metrics.json")
+        structure = read_json(base / "structure" / folder_name / "metrics.json")
+        for variant in VARIANTS:
+            yield {
+                "sparsity": config["sparsity"],
+                "objective": config["objective"]["name"],
+                "rewire": cell["rewire"],
+                "seed": cell["seed"],
+                "variant": variant,
+                "profile": profile,
+                "metrics": evaluation[variant] | {"structure": structure[variant]},
+            }
+
+
+def cells(axes: dict[str, list]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Axis values and folder name of every cell of the matrix."""
+    for name in axes["cells"]:
+        for rewire in axes["rewire"]:
+            for seed in axes["seeds"]:
+                values = {"cell": name, "rewire": rewire, "seed": seed}
+                yield values, f"{name}-{rewire}-seed{seed}"
+
+
+def draw(base: Path, folder: Path, axes: dict[str, list], tracker: Tracker) -> None:
+    """Matrix plots of figures 3-14, strategies side by side, and the densities per layer."""
+    seed = axes["seeds"][0]
+    for name, cell, layer in FIGURES:
+        networks = {}
+        for rewire in axes["rewire"]:
+            path = base / "train" / f"{cell}-{rewire}-seed{seed}" / WEIGHTS
+            if path.is_file():
+                networks[rewire] = weights_of(path)
+        if not networks:
+            continue
+        pixels = matrix_plot(
+            [(rewire, weights[layer]) for rewire, weights in networks.items()],
+            path=folder / f"{name}_{cell}_{layer}.png",
+            suptitle=f"{cell}, {layer}: non-zero weights (thesis, {name.replace('_', ' ')})",
+        )
+        tracker.image(name, pixels)
+        if layer == "dense2":
+            densities = {
+                rewire: {n: 100 * float(np.mean(w != 0)) for n, w in weights.items()}
+                for rewire, weights in networks.items()
+            }
+            pixels = density_plot(
+                densities, path=folder / f"density_{cell}.png", title=f"{cell}: density per layer"
+            )
+            tracker.image(f"density_{cell}", pixels)
+
+
+def weights_of(path: Path) -> dict[str, np.ndarray]:
+    """Layer name → weight of a saved network."""
+    model, _ = load_network(path)
+    return {name: weight.numpy() for name, weight in model.weights().items()}
+
+
+if __name__ == "__main__":
+    from rewire.stages.entry import launch
+
+    launch("tables")

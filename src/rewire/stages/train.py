@@ -1,0 +1,65 @@
+"""Stage 1: train one sparse network."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rewire.files import write_json, write_text
+from rewire.models.artifact import save_network
+from rewire.stages.common import MODEL_SPEC, WEIGHTS, deciding, run_cell
+from rewire.structure.report import structure_report
+from rewire.tracking import Tracker
+from rewire.training.runner import train
+
+METRICS, HISTORY = "metrics.json", "history.csv"
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Train the cell that `config` names; see `conf/config.yaml`."""
+    run_cell("train", config, overrides, work)
+
+
+def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+    checkpoints = folder.parents[1] / "checkpoints" / folder.name
+    trained = train(
+        {**deciding(config, "train"), "data": config["data"]},
+        checkpoints=checkpoints,
+        tracker=tracker,
+        report=lambda line: print(line, flush=True),
+    )
+    weights = {name: weight.numpy() for name, weight in trained.model.weights().items()}
+    structure = structure_report(
+        weights, births=trained.metrics["births"], budget=trained.metrics["budget"]
+    )
+    metrics = trained.metrics | {"structure": structure}
+    save_network(
+        folder / WEIGHTS, trained.model, spec={key: config["model"][key] for key in MODEL_SPEC}
+    )
+    write_json(folder / METRICS, metrics)
+    write_text(folder / HISTORY, as_csv(trained.history))
+    tracker.summary({key: value for key, value in metrics.items() if key != "structure"})
+    tracker.artifact(
+        f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]
+    )
+    print(f"clean test accuracy {metrics['clean']['accuracy']:.2f} %")
+    return [WEIGHTS, METRICS, HISTORY]
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as CSV text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    from rewire.stages.entry import launch
+
+    launch("train")

@@ -1,0 +1,66 @@
+"""Show the runs of a tracking folder: `python -m rewire.tracking.dashboard FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rewire.errors import InputError
+from rewire.files import read_json
+from rewire.tracking.track import run_root
+from rewire.tracking.tracker import CARD
+
+
+def find_runs(folder: str | Path) -> list[dict[str, str]]:
+    """The cards (name, group, job_type, state) of all runs below a tracking folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    cards = sorted((run_root(Path(folder)) / "wandb").glob(f"*run-*/{CARD}"))
+    if not cards:
+        raise InputError(
+            f"no tracked runs in '{folder}' yet: run a stage with tracking=offline first, "
+            "or name the folder that tracking.folder said."
+        )
+    return [read_json(card) for card in cards]
+
+
+def overview(runs: Iterable[Mapping[str, str]]) -> str:
+    """A text table: one line per group and job type, one column per state, sorted by name."""
+    runs = list(runs)
+    states = sorted({run["state"] for run in runs})
+    counts = Counter((run["group"], run["job_type"], run["state"]) for run in runs)
+    lines = [["group", "job type", *states]]
+    for group, job_type in sorted({(run["group"], run["job_type"]) for run in runs}):
+        lines.append([group, job_type, *(str(counts[group, job_type, name]) for name in states)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print what is there; in a terminal, go on with W&B's own terminal dashboard."""
+    parser = argparse.ArgumentParser(prog="python -m rewire.tracking.dashboard")
+    parser.add_argument("folder", nargs="?", default="outputs/wandb", help="tracking.folder")
+    folder = parser.parse_args(arguments).folder
+    try:
+        runs = find_runs(folder)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    print(f"{len(runs)} runs in {folder}\n\n{overview(runs)}\n", flush=True)
+    shown = str(run_root(Path(folder)) / "wandb")
+    if sys.stdout.isatty():
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", shown])
+    print(f"In a terminal this opens: wandb leet {shlex.quote(shown)}")
+
+
+if __name__ == "__main__":
+    main()

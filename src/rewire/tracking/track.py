@@ -1,0 +1,185 @@
+"""Start and end of a tracked run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewire.errors import InputError, unknown_name
+from rewire.files import writable_folder
+from rewire.tracking.tracker import NullTracker, Tracker, plain
+
+if TYPE_CHECKING:
+    from rewire.tracking.wandb_run import WandbTracker
+
+MODES = ("off", "offline", "online")
+
+# Listing the installed packages takes 0.06 s a run, the system monitors run threads and probes;
+# versions and machine are recorded beside every result instead.
+FAST = {
+    "console": "off",
+    "disable_git": True,
+    "disable_job_creation": True,
+    "save_code": False,
+    "silent": True,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+
+
+@contextmanager
+def track(
+    mode: str | bool,
+    *,
+    project: str,
+    group: str,
+    job_type: str,
+    name: str,
+    tags: Sequence[str],
+    config: Mapping[str, Any],
+    folder: str | Path,
+) -> Iterator[Tracker]:
+    """One run, from here to the end of the block; it counts as failed if the block raises.
+
+    Offline, a missing or broken wandb is a warning and the block gets a `NullTracker`. The process
+    environment is the caller's again afterwards.
+
+    Args:
+        mode: "off" (wandb is not imported), "offline" (a folder that `wandb sync` can push later)
+            or "online". False means "off", which is what YAML makes of an unquoted off.
+        project: W&B project.
+        group: runs that are compared with each other, for example one table row.
+        job_type: the stage.
+        name: the cell; the run is called "<name>-<job_type>", its id has six more digits so that
+            the same cell can run again.
+        tags: labels to filter by.
+        config: plain, possibly nested hyper-parameters.
+        folder: where everything that W&B writes goes. W&B puts runs into a folder "wandb"; a
+            `folder` of that name is this folder, in any other one it is made.
+
+    Yields:
+        The tracker of the run.
+
+    Raises:
+        InputError: for an unknown mode, a folder that cannot be written, and online for a missing
+            key, a missing wandb or a server that refuses the run.
+    """
+    mode = "off" if mode is False else mode
+    if mode not in MODES:
+        raise unknown_name("tracking mode", mode, MODES)
+    if mode == "off":
+        yield NullTracker()
+        return
+    folder = writable_folder(folder).resolve()
+    with _environment(mode, folder):
+        run = _start(
+            mode,
+            project=project,
+            group=group,
+            job_type=job_type,
+            name=name,
+            tags=list(tags),
+            config=plain(config),
+            root=run_root(folder),
+        )
+        failed = True
+        try:
+            yield run or NullTracker()
+            failed = False
+        finally:
+            if run:
+                run.finish(failed=failed)
+
+
+def run_root(folder: Path) -> Path:
+    """The folder in which W&B makes its folder "wandb" with the runs."""
+    return folder.parent if folder.name == "wandb" else folder
+
+
+@contextmanager
+def _environment(mode: str, folder: Path) -> Iterator[None]:
+    """W&B's environment variables for one run; all WANDB_* are as before afterwards.
+
+    That includes the address of the service, which child processes must not inherit.
+    """
+    before = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
+    for contradicting in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RESUME"):
+        os.environ.pop(contradicting, None)
+    os.environ |= {
+        "WANDB_DIR": str(run_root(folder)),
+        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+        "WANDB_SILENT": "true",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_CONSOLE": "off",
+    }
+    if mode == "offline":
+        # Online the user's own one counts: `wandb login --host` keeps a private server's address.
+        os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
+    try:
+        yield
+    finally:
+        for key in [key for key in os.environ if key.startswith("WANDB_")]:
+            del os.environ[key]
+        os.environ |= before
+
+
+def _start(mode: str, **run: Any) -> WandbTracker | None:
+    """The started run; None offline if W&B does not work."""
+    try:
+        return _init(mode, **run)
+    except InputError:
+        raise
+    except Exception as error:
+        if mode == "offline":
+            warnings.warn(f"W&B does not start, this run is not tracked: {error}", stacklevel=5)
+            return None
+        raise InputError(
+            f"W&B refuses to start an online run: {error} "
+            "tracking=offline works without a server; `wandb sync` pushes such runs later."
+        ) from error
+
+
+def _init(
+    mode: str,
+    *,
+    project: str,
+    group: str,
+    job_type: str,
+    name: str,
+    tags: list[str],
+    config: dict[str, Any],
+    root: Path,
+) -> WandbTracker:
+    import wandb
+
+    from rewire.tracking.wandb_run import WandbTracker, safe_name
+
+    if mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise InputError(
+            "tracking=online needs a W&B account: run `wandb login` or set WANDB_API_KEY. "
+            "tracking=offline works without one."
+        )
+    title = f"{name}-{job_type}"
+    run = wandb.init(
+        mode=mode,
+        project=project,
+        group=group,
+        job_type=job_type,
+        name=title,
+        id=f"{safe_name(title)}-{secrets.token_hex(3)}",
+        tags=tags,
+        config=config,
+        # Not by WANDB_DIR alone: W&B reads that once in a process.
+        dir=root,
+        reinit="create_new",
+        settings=wandb.Settings(**FAST),
+    )
+    return WandbTracker(run, card={"name": title, "group": group, "job_type": job_type})

@@ -1,0 +1,32 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from rewire.errors import InputError, unknown_name
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one; else the device of that name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise unknown_name("trainer.device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("trainer.device is 'cuda', but no GPU is usable. Allowed here: auto, cpu.")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` takes bf16 autocast where the hardware computes it, else float32."""
+    if name not in PRECISIONS:
+        raise unknown_name("trainer.precision", name, PRECISIONS)
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16-mixed" if fast else "32-true"

@@ -1,0 +1,79 @@
+"""The LightningModule: one sparse network, one training objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.nn import functional as F
+
+from rewire.models.sparse import SparseNetwork
+from rewire.objectives import OBJECTIVES
+from rewire.rng import generator
+from rewire.training.optimiser import DecoupledSGD, step_schedule
+
+
+class SparseClassifier(pl.LightningModule):
+    """Trains a sparse network with an objective from `OBJECTIVES`.
+
+    Args:
+        model: the network; float images (B, C, H, W) in [0, 1] → logits.
+        objective: name of the objective.
+        options: its keyword arguments (ε, steps, β, ...).
+        lr, momentum, weight_decay: see `DecoupledSGD`.
+        seed: of the objective's random numbers (attack starts).
+    """
+
+    def __init__(
+        self,
+        model: SparseNetwork,
+        *,
+        objective: str,
+        options: Mapping[str, Any],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = OBJECTIVES[objective]
+        self.options = dict(options)
+        self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
+        self.seed = seed
+        self.latest: dict[str, Tensor] = {}  # of the last step; logged by a callback
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        x, y = batch
+        random = generator(self.seed, "objective", self.global_step, device=x.device)
+        # One materialisation serves the attack and every outer forward pass of the objective.
+        with self.model.materialised():
+            loss, logs = self.loss(self.model, x, y, generator=random, **self.options)
+        self.latest = {"loss": loss.detach(), **logs}
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
+        x, y = batch[0], batch[1]
+        logits = self.model(x).float()
+        metrics = {
+            "validation/loss": F.cross_entropy(logits, y),
+            "validation/accuracy": 100 * (logits.argmax(1) == y).float().mean(),
+        }
+        self.log_dict(metrics, on_epoch=True, batch_size=len(y))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimiser = DecoupledSGD(self.parameters(), **self.optimiser_options)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = step_schedule(optimiser, total_steps=total)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        """Never: clipping is no part of the reference."""

@@ -1,0 +1,172 @@
+"""One training from a plain configuration: data, model, Lightning, result."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+
+from rewire.connectivity.nearest import Search
+from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
+from rewire.data.batches import EvalBatches, TrainBatches
+from rewire.data.load import load_data
+from rewire.errors import InputError
+from rewire.evaluation.accuracy import predict_correct
+from rewire.files import read_json, writable_folder, write_json
+from rewire.models.factory import build_model
+from rewire.models.layout import connection_budget, total_size
+from rewire.models.sparse import SparseNetwork
+from rewire.objectives import OBJECTIVES
+from rewire.tracking import Tracker
+from rewire.training.device import choose_device, choose_precision
+from rewire.training.history import History
+from rewire.training.module import SparseClassifier
+from rewire.training.rewiring import Rewiring
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of a training: the network after the last epoch and its numbers."""
+
+    model: SparseNetwork
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def train(
+    config: Mapping[str, Any],
+    *,
+    checkpoints: Path,
+    tracker: Tracker,
+    report: Callable[[str], None],
+) -> Trained:
+    """Train one network to the end, going on from the last finished epoch if there is one.
+
+    Args:
+        config: plain resolved configuration with data, model, objective, rewire, trainer,
+            sparsity and seed.
+        checkpoints: folder for the state to resume from; belongs to this configuration alone.
+        tracker: receives curves.
+        report: called with one line of text per epoch.
+    """
+    settings, seed = config["trainer"], config["seed"]
+    device = choose_device(settings["device"])
+    precision = choose_precision(settings["precision"], device)
+    if settings["threads"]:
+        torch.set_num_threads(settings["threads"])
+    epochs = settings["epochs"]
+    if not (isinstance(epochs, int) and epochs >= 1):
+        raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
+
+    # Everything that can be wrong with the configuration is found before data are read.
+    objective = dict(config["objective"])
+    OBJECTIVES[objective["name"]]
+    options, strategy = strategy_of(config["rewire"])
+    model = build_model(**config["model"], sparsity=config["sparsity"], seed=seed)
+    budget = connection_budget(total_size(model.layers), config["sparsity"])
+    module = SparseClassifier(
+        model,
+        objective=objective.pop("name"),
+        options=objective,
+        lr=settings["lr"],
+        momentum=settings["momentum"],
+        weight_decay=settings["weight_decay"],
+        seed=seed,
+    )
+    data = dict(config["data"])
+    augmentation = data.pop("augmentation")
+    training, validation, test = load_data(**data)
+    batches = TrainBatches(
+        training,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augmentation=augmentation,
+        device=device,
+        channels_last=True,
+    )
+    rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=seed)
+    history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
+    # Progress bar where somebody watches, one line per epoch where a log is written.
+    watched = sys.stderr.isatty()
+    callbacks: list[Callback] = [rewiring, history]
+    if watched:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    resume = None
+    if settings["checkpoint_every"]:
+        callbacks.append(
+            ModelCheckpoint(
+                writable_folder(checkpoints),
+                filename="last",
+                every_n_epochs=settings["checkpoint_every"],
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        )
+        resume = resumable(checkpoints, config)
+    quiet_lightning()
+    trainer = pl.Trainer(
+        accelerator=device.type if device.type == "cpu" else "gpu",
+        devices=1,
+        precision=precision,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=bool(settings["checkpoint_every"]),
+        enable_progress_bar=watched,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
+    trainer.fit(module, batches, held_out, ckpt_path=resume)
+
+    model.to(device).eval()
+    correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
+    metrics = {
+        "clean": accuracy(int(correct.sum()), len(correct)),
+        "budget": budget,
+        "connected": len(rewiring.last.connected),
+        "births": int(torch.as_tensor(rewiring.births).sum()),
+        "surplus_steps": rewiring.surplus_steps,
+        "largest_surplus": rewiring.largest_surplus,
+        "steps": trainer.global_step,
+        "selection": "last epoch",
+        "precision": precision,
+    }
+    return Trained(model.cpu(), metrics, history.rows)
+
+
+def accuracy(correct: int, total: int) -> dict[str, Any]:
+    """Counts and the percentage of correct images."""
+    return {"correct": correct, "total": total, "accuracy": 100 * correct / total}
+
+
+def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:
+    """Options and name of the configured rewiring strategy."""
+    STRATEGIES[rewire["name"]]
+    search = Search(metric=rewire["metric"], ties=rewire["ties"])
+    return StrategyOptions(search=search, gamma=rewire["gamma"]), rewire["name"]
+
+
+def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from, if it was written by exactly this configuration."""
+    marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
+    if state.is_file() and marker.is_file() and read_json(marker) == dict(config):
+        return state
+    state.unlink(missing_ok=True)
+    write_json(marker, dict(config))
+    return None
+
+
+def quiet_lightning() -> None:
+    """Keep hints about loggers, loaders and devices out of the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
