@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+import rewire
 from rewire.errors import InputError
 from rewire.tracking import NullTracker, track
 from rewire.tracking.tracker import flatten, plain
@@ -37,7 +39,7 @@ def test_off_imports_no_wandb(tmp_path):
         f" folder={str(tmp_path)!r}): pass\n"
         "print(sorted({'wandb', 'numpy', 'torch', 'PIL'} & set(sys.modules)))"
     )
-    environment = os.environ | {"PYTHONPATH": "src"}
+    environment = os.environ | {"PYTHONPATH": str(Path(rewire.__file__).parents[1])}
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     ).stdout
@@ -81,7 +83,6 @@ def test_online_without_wandb_is_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["off", "offline", "online"])
 def test_every_config_names_its_mode(mode):
-    yaml = pytest.importorskip("yaml")
     config = yaml.safe_load((CONF / f"{mode}.yaml").read_text())
     assert config == {"mode": mode, "project": "rewire", "folder": "outputs/wandb"}
 

@@ -16,9 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+import rewire
 from rewire.errors import InputError
 from rewire.tracking import NullTracker, Tracker, track
 
+SOURCE = str(Path(rewire.__file__).parents[1])
 RUN = {
     "project": "rewire",
     "group": "natural-s0.99",
@@ -168,13 +170,14 @@ def test_artifact_records_hash_and_inputs_without_a_copy(log, home):
 
 
 def test_error_in_the_block_marks_the_run_and_propagates(tmp_path):
-    with (
-        pytest.raises(ZeroDivisionError),
-        track("offline", **RUN, folder=tmp_path / "wandb") as tracker,
-    ):
-        folder = Path(tracker.url_or_folder())
-        tracker.log({"train/loss": 1.0}, step=1)
-        _ = 1 / 0
+    def diverge() -> None:
+        with track("offline", **RUN, folder=tmp_path / "wandb") as tracker:
+            tracker.log({"train/loss": 1.0}, step=1)
+            raise ZeroDivisionError("diverged")
+
+    with pytest.raises(ZeroDivisionError, match="diverged"):
+        diverge()
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     summary = json.loads(inspect(folder, "--summary"))
     assert summary["exit_code"] == 1
     assert summary["summary"]["train/loss"] == 1
@@ -223,17 +226,16 @@ def test_environment_and_global_randomness_stay_as_they_were(tmp_path, monkeypat
 def test_a_dead_service_costs_the_record_only(tmp_path):
     """In a process of its own, whose service is killed in the middle of a run."""
     code = f"""
-import os, signal, warnings
-from pathlib import Path
+import os, re, signal, time, warnings
 from rewire.tracking import NullTracker, track
 run = dict(project="p", group="g", job_type="train", tags=[], config={{}}, folder={str(tmp_path)!r})
 with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
     with track("offline", name="a", **run) as tracker:
-        os.kill(int(os.environ["WANDB_SERVICE"].split("/wandb-")[1].split("-")[1]), 0)
-        from wandb.sdk import wandb_setup
-        wandb_setup.singleton()._connection._proc._process.kill()
-        wandb_setup.singleton()._connection._proc.join()
+        service = int(re.search(r"wandb-\\d+-(\\d+)-", os.environ["WANDB_SERVICE"])[1])
+        os.kill(service, signal.SIGKILL)
+        os.waitpid(service, 0)
+        time.sleep(0.2)
         for step in range(3):
             tracker.log({{"train/loss": 1.0}}, step=step)
     with track("offline", name="b", **run) as tracker:
@@ -246,7 +248,7 @@ print("trained")
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": "src"},
+        env=os.environ | {"PYTHONPATH": SOURCE},
     )
     assert done.stdout == "trained\n", done.stderr
     assert done.returncode == 0

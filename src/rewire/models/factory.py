@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from rewire.errors import InputError
-from rewire.models.layout import connection_budget, total_size
+from rewire.models.layout import check_sparsity, connection_budget, total_size
 from rewire.models.resnet import resnet18
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.models.vgg import VGG11, VGG16, vgg
@@ -62,6 +62,7 @@ def build_model(
     """
     if not width > 0:
         raise InputError(f"model.width is {width}. Allowed: above 0; 1 is the full network.")
+    check_sparsity(sparsity)
     body = MODELS[name](width=width, classes=classes, image_size=image_size)
     count = sum(isinstance(m, SparseConv2d | SparseLinear) for m in body.modules())
     middle = count - len(p_init_first) - len(p_init_last)

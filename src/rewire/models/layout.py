@@ -86,6 +86,12 @@ def connected_per_layer(connected: Tensor, layers: tuple[SparseLayer, ...]) -> T
     return torch.searchsorted(connected, bounds.to(connected.device)).diff()
 
 
+def check_sparsity(sparsity: float) -> None:
+    """Raise `InputError` for a sparsity outside (0, 1)."""
+    if not (isinstance(sparsity, int | float) and 0 < sparsity < 1):
+        raise InputError(f"sparsity is {sparsity}. Allowed: above 0 and below 1, e.g. 0.99.")
+
+
 def connection_budget(total: int, sparsity: float) -> int:
     """K = ⌊(1 − sparsity)·total⌋, the number of connected weights (thesis, section 2).
 
@@ -94,8 +100,7 @@ def connection_budget(total: int, sparsity: float) -> int:
     Raises:
         InputError: if sparsity lies outside (0, 1) or leaves no connection.
     """
-    if not 0 < sparsity < 1:
-        raise InputError(f"sparsity is {sparsity}. Allowed: above 0 and below 1, e.g. 0.99.")
+    check_sparsity(sparsity)
     budget = math.floor((1 - Fraction(str(sparsity))) * total)
     if budget == 0:
         raise InputError(f"sparsity {sparsity} leaves none of the network's {total} weights")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from hydra_plugins.rewire_launcher import register_launcher
 from rewire.errors import InputError, unknown_name
-from rewire.stages.launcher import IsolatedLauncher, register_launcher
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
@@ -26,7 +25,6 @@ def launch(stage: str) -> None:
     """
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    Plugins.instance().register(IsolatedLauncher)
     register_launcher(stage)
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")

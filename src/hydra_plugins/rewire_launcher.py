@@ -2,7 +2,8 @@
 
 In one process seeds, determinism flags, tracking runs and thread counts leak from job to job; here
 job k is the same command that would run it alone. Finished cells are skipped, a failing job is
-recorded and the sweep goes on, and a summary ends it.
+recorded and the sweep goes on, and a summary ends it. (Hydra finds launchers only in the namespace
+package `hydra_plugins`.)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rewire.stages.cells import cell_folder, cell_of
 
 @dataclass
 class IsolatedConfig:
-    _target_: str = "rewire.stages.launcher.IsolatedLauncher"
+    _target_: str = "hydra_plugins.rewire_launcher.IsolatedLauncher"
     stage: str = "train"
     jobs: int = 1  # jobs at a time; the cores are shared among them
 
