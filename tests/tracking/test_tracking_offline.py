@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -221,6 +223,14 @@ def test_environment_and_global_randomness_stay_as_they_were(tmp_path, monkeypat
     assert random.getstate() == state
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_start_leaves_collection_and_imports_alone(tmp_path):
+    with track("offline", **RUN, folder=tmp_path):
+        assert gc.isenabled()
+        assert sys.modules.get("wandb.sdk.launch", sys) is not None
+        launch = importlib.import_module("wandb.sdk.launch")
+    assert callable(launch.launch_add)
 
 
 def test_a_dead_service_costs_the_record_only(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,13 +11,26 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.files import is_finished, writable_folder, write_json, write_manifest, write_text
+from rewire.files import (
+    is_finished,
+    sha256,
+    writable_folder,
+    write_json,
+    write_manifest,
+    write_text,
+)
 from rewire.provenance import provenance
 from rewire.stages.cells import GROUPS, cell_folder, cell_of
 from rewire.tracking import Tracker, track
 
 MODEL_SPEC = ("name", "width", "classes", "image_size")
 WEIGHTS = "weights.safetensors"
+INPUTS = {
+    "train": (),
+    "prune": ("train",),
+    "evaluate": ("train", "prune"),
+    "structure": ("train", "prune"),
+}
 VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
 
 # (configuration, folder of the cell, tracker) → names of the files written into the folder
@@ -37,6 +51,14 @@ def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> 
     return cell_folder(config["output"], profile=config["profile"]["name"], stage=stage, cell=cell)
 
 
+def inputs_of(
+    stage: str, config: Mapping[str, Any], overrides: Iterable[str]
+) -> dict[str, str | None]:
+    """Hashes of the networks that a stage reads: a re-trained network makes its result stale."""
+    sources = {s: sibling(config, overrides, s) / WEIGHTS for s in INPUTS[stage]}
+    return {s: sha256(path) if path.is_file() else None for s, path in sources.items()}
+
+
 def run_cell(stage: str, config: DictConfig, overrides: list[str], work: Work) -> None:
     """Do `work` for one cell unless its finished result is there.
 
@@ -45,12 +67,28 @@ def run_cell(stage: str, config: DictConfig, overrides: list[str], work: Work) -
     """
     plain = OmegaConf.to_container(config, resolve=True)
     folder = sibling(plain, overrides, stage)
-    decided = deciding(plain, stage)
+    decided = deciding(plain, stage) | {"inputs": inputs_of(stage, plain, overrides)}
     if not plain["force"] and is_finished(folder, config=decided):
         print(f"finished already: {folder} (force=true runs it again)")
         return
     started = time.perf_counter()
     writable_folder(folder)
+    try:
+        names = tracked(stage, plain, decided, folder, work)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is still empty: nothing was written
+        raise
+    write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
+    write_json(folder / "provenance.json", provenance(seconds=time.perf_counter() - started))
+    write_manifest(folder, config=decided, names=[*names, "config.yaml"])
+    print(f"wrote {folder}")
+
+
+def tracked(
+    stage: str, plain: dict[str, Any], decided: dict[str, Any], folder: Path, work: Work
+) -> list[str]:
+    """Run `work` as one tracked run; returns the names of the files that it wrote."""
     axes = [f"s{plain['sparsity']}", plain["objective"]["name"], plain["rewire"]["name"]]
     tracking = plain["tracking"]
     with track(
@@ -63,8 +101,4 @@ def run_cell(stage: str, config: DictConfig, overrides: list[str], work: Work) -
         tags=[plain["profile"]["name"], f"seed{plain['seed']}", *axes],
         config=decided,
     ) as tracker:
-        names = list(work(plain, folder, tracker))
-    write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
-    write_json(folder / "provenance.json", provenance(seconds=time.perf_counter() - started))
-    write_manifest(folder, config=decided, names=[*names, "config.yaml"])
-    print(f"wrote {folder}")
+        return list(work(plain, folder, tracker))
