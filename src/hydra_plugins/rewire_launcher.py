@@ -42,6 +42,9 @@ def register_launcher(stage: str) -> None:
     )
 
 
+register_launcher("train")  # an entry point names its own stage before Hydra composes
+
+
 class IsolatedLauncher(Launcher):
     """See the module's docstring; `hydra.launcher.jobs` runs several jobs at a time."""
 
@@ -127,8 +130,9 @@ class IsolatedLauncher(Launcher):
     def _summarise(self, rows: list[dict[str, Any]], overrides: list[list[str]]) -> None:
         from rewire.stages.sweep import summarise
 
-        base = Path(self.config.output) / self.config.profile.name / "sweeps"
-        summarise(rows, overrides, stage=self.stage, base=base)
+        profile = self.config.profile.name
+        base = Path(self.config.output) / profile / "sweeps"
+        summarise(rows, overrides, stage=self.stage, profile=profile, base=base)
 
 
 def last_words(lines: list[str], code: int) -> str:

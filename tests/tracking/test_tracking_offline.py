@@ -212,7 +212,7 @@ def test_the_same_cell_twice_gives_two_runs(tmp_path):
 def test_environment_and_global_randomness_stay_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_SILENT", "false")
-    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+    monkeypatch.setenv("WANDB_SERVICE", "another process's, and gone")
     before, state, torch_state = wandb_environment(), random.getstate(), torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()
     with track("offline", **RUN, folder=tmp_path) as tracker:

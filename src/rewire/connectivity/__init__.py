@@ -1,0 +1,1 @@
+"""Bayesian connectivity sampling: budget, noise, re-connections, strategies, exact search."""

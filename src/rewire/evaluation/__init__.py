@@ -1,0 +1,1 @@
+"""Clean and robust accuracy per image, ledgers, intervals."""

@@ -1,0 +1,1 @@
+"""Lonely-weight pruning and the BatchNorm statistics after it."""

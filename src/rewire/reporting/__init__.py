@@ -1,0 +1,1 @@
+"""Tables against the published values, and summaries of sweeps."""

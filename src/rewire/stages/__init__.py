@@ -1,0 +1,1 @@
+"""One entry point per pipeline stage; the only code that knows Hydra."""

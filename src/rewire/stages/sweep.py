@@ -20,6 +20,7 @@ def summarise(
     overrides: Sequence[Sequence[str]],
     *,
     stage: str,
+    profile: str,
     base: Path,
 ) -> None:
     """Print and write the table of a sweep's cells, in the order in which they were asked for.
@@ -28,6 +29,7 @@ def summarise(
         rows: per job `cell`, `status`, `error`, and where it ran `folder` and `seconds`.
         overrides: per job its overrides; they name the summary's files.
         stage: the stage that was swept.
+        profile: the scale at which it ran.
         base: folder for summaries.
     """
     table = [row | numbers(row) for row in rows]
@@ -35,6 +37,8 @@ def summarise(
     paths = write_summary(table, base, sweep_name(stage, overrides), columns=columns)
     print("\n" + summary_table(table, columns))
     print(f"wrote {paths[0]}")
+    if profile != "paper":
+        print(f"{profile} profile: add profile=paper for the documents' full scale")
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:

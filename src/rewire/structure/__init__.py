@@ -1,0 +1,1 @@
+"""Vectors, zero vectors, densities, and their pictures."""

@@ -112,8 +112,8 @@ def _environment(mode: str, folder: Path) -> Iterator[None]:
     That includes the address of the service, which child processes must not inherit.
     """
     before = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
-    for contradicting in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RESUME"):
-        os.environ.pop(contradicting, None)
+    for inherited in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RESUME", "WANDB_SERVICE"):
+        os.environ.pop(inherited, None)
     os.environ |= {
         "WANDB_DIR": str(run_root(folder)),
         "WANDB_DATA_DIR": str(folder / "data"),

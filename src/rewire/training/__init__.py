@@ -1,0 +1,1 @@
+"""LightningModule, rewiring Callback and runner; the only code that knows Lightning."""

@@ -1,0 +1,83 @@
+"""dvc.yaml against params.yaml, conf/ and what the stages write."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+CELL_STAGES = ("train", "prune", "evaluate", "structure")
+
+
+def dvc(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """`dvc stage list` in a copy that shares nothing with this checkout."""
+    copy = tmp_path_factory.mktemp("pipeline")
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, copy)
+    assert dvc("init", "--no-scm", "-q", cwd=copy).returncode == 0
+    result = dvc("stage", "list", "--name-only", cwd=copy)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_dvc_sees_every_cell_of_every_stage(listed):
+    axes = PARAMS["thesis"]
+    cells = {
+        f"{cell}-{rewire}-{seed}"
+        for cell in axes["cells"]
+        for rewire in axes["rewire"]
+        for seed in axes["seeds"]
+    }
+    assert set(listed) == {f"{s}@{cell}" for s in CELL_STAGES for cell in cells} | {"tables"}
+
+
+def test_axis_values_are_safe_in_a_shell_and_in_hydra():
+    for values in PARAMS["thesis"].values():
+        for value in values:
+            assert re.fullmatch(r"[A-Za-z0-9_.-]+", str(value))
+
+
+def test_every_override_is_quoted_and_every_dependency_exists():
+    for name, stage in PIPELINE.items():
+        for override in re.findall(r"\S*\$\{\S*", stage["cmd"]):
+            assert override.startswith("'"), (name, override)
+            assert override.endswith("'"), (name, override)
+        for dependency in stage["deps"]:
+            if "${" not in dependency and not dependency.startswith("outputs/"):
+                assert (ROOT / dependency).exists(), (name, dependency)
+
+
+@pytest.mark.parametrize("stage", CELL_STAGES)
+def test_outs_are_the_files_that_the_stage_vouches_for(stage):
+    source = (ROOT / "src" / "rewire" / "stages" / f"{stage}.py").read_text()
+    names = {Path(out).name for out in PIPELINE[stage]["outs"]}
+    assert {"manifest.json", "config.yaml", "metrics.json"} <= names
+    assert "provenance.json" not in names  # it differs from run to run
+    for name in names - {"manifest.json", "config.yaml"}:
+        stem, suffix = name.split(".")
+        named = name in source or f'"{stem}"' in source or f".{suffix}" in source
+        assert named or name == "weights.safetensors", (stage, name)
+    others = {Path(out).parts[:3] for out in PIPELINE[stage]["outs"]}
+    assert others == {("outputs", "${profile}", stage)}
+
+
+def test_configuration_of_other_stages_does_not_rerun_training():
+    dependencies = PIPELINE["train"]["deps"]
+    for group in ("attack", "prune", "table", "tracking"):
+        assert f"conf/{group}" not in dependencies
+    assert {"conf/model", "conf/objective", "conf/trainer"} <= set(dependencies)

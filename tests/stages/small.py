@@ -1,0 +1,33 @@
+"""A configuration so small that every stage runs in a second or two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from rewire.stages.entry import CONF
+
+SMALL = (
+    "model.width=0.1",
+    "data.train_size=64",
+    "data.test_size=20",
+    "data.validation_size=10",
+    "trainer.epochs=2",
+    "attack.steps=2",
+    "attack.images=10",
+    "tracking=off",
+)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The root configuration with these overrides, as a stage gets it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def small(output: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
+    """(configuration, overrides) of a small cell below `output`; arguments of a stage's `run`."""
+    chosen = ["sparsity=0.9", *SMALL, f"output={output}", *overrides]
+    return composed(*chosen), []

@@ -1,0 +1,77 @@
+"""Every configuration file composes, and names are what they say."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from stages.small import composed
+
+from rewire.connectivity.strategies import STRATEGIES
+from rewire.data.cifar10 import SOURCES
+from rewire.models.factory import MODELS
+from rewire.objectives import OBJECTIVES
+from rewire.stages.cells import cell_name, cell_of
+from rewire.stages.entry import CONF
+
+CHOICES = [
+    (folder.name, path.stem)
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name not in ("table",)
+    for path in sorted(folder.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_in_both_profiles(group, choice):
+    for profile in ("quick", "paper"):
+        overrides = [f"{group}={choice}"] if group == "profile" else [
+            f"profile={profile}", f"{group}={choice}"
+        ]  # fmt: skip
+        config = composed(*overrides)
+        named = config.get(group)
+        if group in ("model", "objective", "rewire"):
+            assert named.name == choice
+
+
+@pytest.mark.parametrize(
+    ("group", "registry"),
+    [("model", MODELS), ("objective", OBJECTIVES), ("rewire", STRATEGIES), ("data", SOURCES)],
+)
+def test_every_registered_name_has_a_file_and_back(group, registry):
+    assert sorted(path.stem for path in (CONF / group).glob("*.yaml")) == list(registry)
+
+
+@pytest.mark.parametrize("experiment", [p.stem for p in (CONF / "experiment").glob("*.yaml")])
+def test_experiments_are_named_like_their_cells(experiment):
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    assert f"# python train.py experiment={experiment}" in text
+    config = composed(f"experiment={experiment}", "rewire=l2", "seed=3")
+    assert cell_of(config, stage="train", overrides=[]) == f"{experiment}-l2-seed3"
+
+
+def test_paper_profile_is_the_thesis():
+    config = composed("profile=paper", "experiment=trades-s0.95")
+    assert config.trainer == yaml.safe_load((CONF / "trainer" / "thesis.yaml").read_text())
+    assert config.trainer.epochs == 100
+    assert config.trainer.batch_size == 128
+    assert config.model.width == 1.0
+    assert config.data.train_size is None
+    assert (config.attack.steps, config.attack.restarts, config.attack.images) == (50, 10, None)
+    assert config.objective == {
+        "name": "trades", "epsilon": 8 / 255, "step_size": 2 / 255, "steps": 10, "beta": 6.0
+    }  # fmt: skip
+
+
+def test_overrides_that_change_a_result_are_in_the_cell_name():
+    axes = {"objective": "natural", "sparsity": 0.99, "rewire": "l2", "seed": 0}
+    plain = "natural-s0.99-l2-seed0"
+    assert cell_name(**axes) == plain
+    ignored = ["profile=paper", "seed=0", "output=x", "tracking=off", "force=true"]
+    assert cell_name(**axes, overrides=ignored) == plain
+    assert cell_name(**axes, overrides=["attack.steps=5"]) == plain
+    assert cell_name(**axes, overrides=["attack.steps=5"], stage="evaluate") != plain
+    assert cell_name(**axes, overrides=["trainer.epochs=3"]) == plain + "-trainer.epochs=3"
+    assert cell_name(**axes, arm="beta0.6") == plain + "-beta0.6"
+    long = cell_name(**axes, overrides=[f"trainer.lr=0.{'1' * 80}"])
+    assert len(long) < 60
+    assert "/" not in cell_name(**axes, overrides=["data.augmentation=../../x"])
