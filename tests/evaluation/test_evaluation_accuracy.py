@@ -84,6 +84,8 @@ def test_no_images_is_an_input_error(data):
 
 @pytest.mark.parametrize(("name", "steps", "restarts"), [("pgd50x10", 50, 10), ("pgd20x1", 20, 1)])
 def test_attack_configs(name, steps, restarts):
-    attack = build_attack(**yaml.safe_load((CONF / f"{name}.yaml").read_text()))
+    options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert options.pop("images") is None  # how many images to attack is the stage's concern
+    attack = build_attack(**options)
     assert attack == PGD(epsilon=8 / 255, steps=steps, restarts=restarts, batch_size=256)
     assert attack.step == pytest.approx(2.5 * 8 / 255 / steps)

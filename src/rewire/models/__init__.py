@@ -1,1 +1,1 @@
-"""Sparse networks: layers in the θ/sign parameterisation, VGG11, VGG16, ResNet-18, saved weights."""
+"""Sparse networks: θ/sign layers, VGG11, VGG16, ResNet-18, saved weights."""
