@@ -85,6 +85,15 @@ def test_sweep_isolates_jobs_goes_on_after_a_failure_and_skips_what_is_done(tmp_
     assert again.stdout.count(" skipped ") == 2
 
 
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+def test_an_output_folder_that_cannot_be_written(mode, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = run("train.py", *mode, f"output={tmp_path / 'file' / 'below'}")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot write to the output folder")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_number_of_jobs_that_makes_no_sense(tmp_path):
     result = run("train.py", "-m", "hydra.launcher.jobs=0", f"output={tmp_path}")
     assert result.returncode != 0

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.rewire_launcher import register_launcher
 from rewire.errors import InputError, unknown_name
+from rewire.files import writable_folder
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
@@ -37,9 +38,17 @@ def launch(stage: str) -> None:
 
     try:
         check_choices(sys.argv[1:])
+        check_output(sys.argv[1:])
     except InputError as error:
         stop(error)
     main()
+
+
+def check_output(arguments: list[str]) -> None:
+    """Refuse an output folder that cannot be written before Hydra writes its record of a sweep."""
+    for argument in arguments:
+        if argument.startswith("output="):
+            writable_folder(argument.partition("=")[2])
 
 
 def stop(error: InputError) -> None:
