@@ -74,14 +74,17 @@ def read_axes(path: Path) -> dict[str, list]:
 
 def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:
     """One result per finished cell and variant, in the form that `build_table` takes."""
-    for cell, folder_name in cells(axes):
-        try:
-            config = yaml.safe_load((base / "train" / folder_name / "config.yaml").read_text())
-        except OSError:
+    for cell, name in cells(axes):
+        training = base / "train" / name / "config.yaml"
+        if not training.is_file():
             continue  # not run: the table says so
-        evaluation = read_json(base / "evaluate" / folder_name / "metrics.json")
-        structure = read_json(base / "structure" / folder_name / "metrics.json")
+        config = yaml.safe_load(training.read_text(encoding="utf-8"))
+        evaluation = measured(base / "evaluate" / name)
+        structure = measured(base / "structure" / name)
         for variant in VARIANTS:
+            metrics = dict(evaluation.get(variant, {}))
+            if variant in structure:
+                metrics["structure"] = structure[variant]
             yield {
                 "sparsity": config["sparsity"],
                 "objective": config["objective"]["name"],
@@ -89,8 +92,14 @@ def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[st
                 "seed": cell["seed"],
                 "variant": variant,
                 "profile": profile,
-                "metrics": evaluation[variant] | {"structure": structure[variant]},
+                "metrics": metrics,
             }
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Metrics of a cell's stage; empty if it has not run."""
+    path = folder / "metrics.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def cells(axes: dict[str, list]) -> Iterator[tuple[dict[str, Any], str]]:
