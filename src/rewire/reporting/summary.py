@@ -58,6 +58,12 @@ def write_summary(
     return paths
 
 
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """The same table as Markdown; cells are escaped."""
+    columns = list(columns) if columns is not None else _all_columns(rows)
+    return _markdown([{name: row.get(name) for name in columns} for row in rows], columns)
+
+
 def format_value(value: Any) -> str:
     """A value as people read it: four significant digits, no exponent for large numbers."""
     value = _finite(value)
