@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -9,6 +12,7 @@ from omegaconf import DictConfig
 
 from rewire.stages.entry import CONF
 
+ROOT = CONF.parent
 SMALL = (
     "model.width=0.1",
     "data.train_size=64",
@@ -31,3 +35,16 @@ def small(output: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
     """(configuration, overrides) of a small cell below `output`; arguments of a stage's `run`."""
     chosen = ["sparsity=0.9", *SMALL, f"output={output}", *overrides]
     return composed(*chosen), []
+
+
+def run(
+    *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """A Python process with these arguments, as a user would start it."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | (env or {}),
+    )

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from stages.small import SMALL
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | (env or {}),
-    )
+from stages.small import SMALL, run
 
 
 def test_help_shows_the_groups_without_importing_torch():

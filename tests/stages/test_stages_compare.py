@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
-from stages.small import small
+from stages.small import run, small
 
 from rewire.errors import InputError
 from rewire.stages import train
@@ -44,8 +42,7 @@ def test_what_cannot_be_compared(folders, tmp_path):
         compare([folders[0], folders[0]], tmp_path / "result", title="")
     with pytest.raises(InputError, match="no finished training"):
         compare([tmp_path], tmp_path / "result", title="")
-    command = [sys.executable, "-m", "rewire.stages.compare", str(tmp_path), "--to", "x"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    result = run("-m", "rewire.stages.compare", str(tmp_path), "--to", "x", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert not (tmp_path / "x").exists()
