@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     )
     write_json(folder / METRICS, metrics)
     write_text(folder / HISTORY, as_csv(trained.history))
+    # The state to resume from is a hundred times the result; it has served.
+    shutil.rmtree(checkpoints, ignore_errors=True)
     tracker.summary({key: value for key, value in metrics.items() if key != "structure"})
     tracker.artifact(
         f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]

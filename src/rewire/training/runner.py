@@ -133,7 +133,7 @@ def train(
     metrics = {
         "clean": accuracy(int(correct.sum()), len(correct)),
         "budget": budget,
-        "connected": len(rewiring.last.connected),
+        "connected": int((model.theta > 0).sum()),
         "births": int(torch.as_tensor(rewiring.births).sum()),
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
