@@ -47,7 +47,9 @@ def with_weights_of(sparse: SparseNetwork, plain: nn.Module) -> nn.Module:
     targets = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
         for module, weight in zip(targets, weights, strict=True):
-            if weight.ndim == 4:  # stored (out, row, column, in), PyTorch has (out, in, row, column)
+            if (
+                weight.ndim == 4
+            ):  # stored (out, row, column, in), PyTorch has (out, in, row, column)
                 weight = torch.einsum("oyxi->oiyx", weight)
             module.weight.copy_(weight)
     own = [m for m in sparse.modules() if isinstance(m, SparseLinear)]

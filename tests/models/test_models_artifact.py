@@ -127,7 +127,8 @@ def test_index_out_of_range_is_named(saved, index):
 
 
 @pytest.mark.parametrize(
-    "name", ["sparse.index", "sparse.value", "dense.body.norm3.running_var", "dense.body.dense3.bias"]
+    "name",
+    ["sparse.index", "sparse.value", "dense.body.norm3.running_var", "dense.body.dense3.bias"],
 )
 def test_missing_tensor_is_named(saved, name):
     rewritten(saved, lambda tensors, _: tensors.pop(name))

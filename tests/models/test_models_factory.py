@@ -124,7 +124,7 @@ def test_sparsity_must_lie_between_0_and_1(sparsity):
 def test_more_initial_connections_than_the_budget_are_refused():
     # The thin network's first and last layers alone exceed 1 % of it.
     with pytest.raises(InputError, match=r"connect \d+ weights, more than the budget of \d+ at"):
-        build_model("vgg11", sparsity=0.99, seed=0, width=0.1)
+        build_model("vgg11", sparsity=0.99, seed=0, width=0.05)
 
 
 def test_more_fractions_than_layers_are_refused():

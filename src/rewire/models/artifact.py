@@ -65,13 +65,16 @@ def load_network(
     if expected is not None and spec != dict(expected):
         raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
 
-    model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
     try:
+        model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
         flat = torch.zeros_like(model.theta)
-        flat[tensors.pop(_INDEX).long()] = tensors.pop(_VALUE)
+        index = tensors.pop(_INDEX).long()
+        if len(index) and int(index.min()) < 0:
+            raise IndexError(f"index {int(index.min())} is negative")
+        flat[index] = tensors.pop(_VALUE)
         rest = {name.removeprefix(_REST): value for name, value in tensors.items()}
         rest |= {"theta": flat.abs(), "sign": torch.where(flat < 0, -1.0, 1.0)}
         model.load_state_dict(rest)
-    except (KeyError, IndexError, RuntimeError) as error:
+    except (KeyError, IndexError, RuntimeError, TypeError, InputError) as error:
         raise InputError(f"checkpoint '{path}' does not fit its model {spec}: {error}") from error
     return model.eval(), spec

@@ -60,8 +60,13 @@ def build_model(
         InputError: for an unknown name, a width that is not positive, or initial fractions that
             connect more than the budget (nothing is ever removed to meet it).
     """
-    if not width > 0:
-        raise InputError(f"model.width is {width}. Allowed: above 0; 1 is the full network.")
+    if not 0 < width <= 16:
+        raise InputError(f"model.width is {width}. Allowed: above 0, at most 16; 1 is full size.")
+    if image_size < 16 or classes < 2:
+        raise InputError(
+            f"model.image_size is {image_size} and model.classes {classes}. Allowed: images of at "
+            "least 16 pixels, at least 2 classes."
+        )
     check_sparsity(sparsity)
     body = MODELS[name](width=width, classes=classes, image_size=image_size)
     count = sum(isinstance(m, SparseConv2d | SparseLinear) for m in body.modules())

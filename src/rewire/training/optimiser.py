@@ -11,6 +11,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from rewire.errors import InputError
 
 
+def check_options(*, lr: float, momentum: float, weight_decay: float) -> None:
+    """Refuse values that `DecoupledSGD` cannot use, with an `InputError`."""
+    if not lr > 0:
+        raise InputError(f"trainer.lr is {lr}. Allowed: above 0, e.g. 0.1.")
+    if not 0 <= momentum < 1:
+        raise InputError(f"trainer.momentum is {momentum}. Allowed: 0 to below 1.")
+    if not 0 <= weight_decay < 1:
+        raise InputError(f"trainer.weight_decay is {weight_decay}. Allowed: 0 to below 1.")
+
+
 class DecoupledSGD(torch.optim.SGD):
     """var ← (1 − decay)·var, then the momentum step; `decay` follows the learning-rate schedule.
 
@@ -26,12 +36,7 @@ class DecoupledSGD(torch.optim.SGD):
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float, momentum: float, decay: float
     ) -> None:
-        if not lr > 0:
-            raise InputError(f"trainer.lr is {lr}. Allowed: above 0, e.g. 0.1.")
-        if not 0 <= momentum < 1:
-            raise InputError(f"trainer.momentum is {momentum}. Allowed: 0 to below 1.")
-        if not 0 <= decay < 1:
-            raise InputError(f"trainer.weight_decay is {decay}. Allowed: 0 to below 1.")
+        check_options(lr=lr, momentum=momentum, weight_decay=decay)
         super().__init__(params, lr=lr, momentum=momentum, fused=True)
         self.initial_lr, self.decay = lr, decay
 

@@ -24,11 +24,12 @@ from rewire.files import read_json, writable_folder, write_json
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
-from rewire.objectives import OBJECTIVES
+from rewire.objectives import build_objective
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device, choose_precision
 from rewire.training.history import History
 from rewire.training.module import SparseClassifier
+from rewire.training.optimiser import check_options
 from rewire.training.rewiring import Rewiring
 
 
@@ -68,7 +69,9 @@ def train(
 
     # Everything that can be wrong with the configuration is found before data are read.
     objective = dict(config["objective"])
-    OBJECTIVES[objective["name"]]
+    build_objective(**objective)
+    optimiser = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
+    check_options(**optimiser)
     options, strategy = strategy_of(config["rewire"])
     model = build_model(**config["model"], sparsity=config["sparsity"], seed=seed)
     budget = connection_budget(total_size(model.layers), config["sparsity"])
@@ -76,9 +79,7 @@ def train(
         model,
         objective=objective.pop("name"),
         options=objective,
-        lr=settings["lr"],
-        momentum=settings["momentum"],
-        weight_decay=settings["weight_decay"],
+        **optimiser,
         seed=seed,
     )
     data = dict(config["data"])

@@ -1,0 +1,156 @@
+"""DecoupledSGD and its schedule against the written update, in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rewire.errors import InputError
+from rewire.training.optimiser import DecoupledSGD, step_schedule
+
+STEPS, LR, DECAY = 30, 0.1, 5e-3
+
+
+def reference(variables, gradients, *, lr=LR, momentum=0.9, decay=DECAY):
+    """var ← var − wd·f·var; m ← .9·m + g; var ← var − lr·f·m, f = 1, .1, .01."""
+    variables = [v.copy() for v in variables]
+    velocities = [np.zeros_like(v) for v in variables]
+    for step, step_gradients in enumerate(gradients):
+        f = 1.0 if step < len(gradients) / 2 else 0.1 if step < len(gradients) * 3 / 4 else 0.01
+        for var, m, g in zip(variables, velocities, step_gradients, strict=True):
+            var -= decay * f * var
+            m[:] = momentum * m + g
+            var -= lr * f * m
+    return variables
+
+
+def trained(variables, gradients, **options):
+    parameters = [nn.Parameter(torch.tensor(v)) for v in variables]
+    optimiser = DecoupledSGD(parameters, **{"lr": LR, "momentum": 0.9, "decay": DECAY} | options)
+    schedule = step_schedule(optimiser, total_steps=len(gradients))
+    rates = []
+    for step_gradients in gradients:
+        for parameter, g in zip(parameters, step_gradients, strict=True):
+            parameter.grad = torch.tensor(g)
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    return [p.detach().numpy() for p in parameters], rates
+
+
+def problem(steps=STEPS, shapes=((50,), (3, 4)), seed=0):
+    rng = np.random.default_rng(seed)
+    variables = [rng.normal(size=shape) for shape in shapes]
+    return variables, [[rng.normal(size=shape) for shape in shapes] for _ in range(steps)]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("decay", [0.0, DECAY, 0.5])
+def test_thirty_steps_equal_numpy(momentum, decay):
+    variables, gradients = problem()
+    options = {"momentum": momentum, "decay": decay}
+    given, _ = trained(variables, gradients, **options)
+    for ours, expected in zip(given, reference(variables, gradients, **options), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [4, 6, 7, 30])
+def test_rate_drops_at_half_and_three_quarters(steps):
+    _, rates = trained(*problem(steps))
+    factors = [1.0 if 2 * t < steps else 0.1 if 4 * t < 3 * steps else 0.01 for t in range(steps)]
+    assert rates == pytest.approx([LR * f for f in factors], rel=1e-12)
+
+
+def test_decay_is_not_multiplied_by_the_learning_rate_and_reaches_entries_without_gradient():
+    variables = [np.ones(4)]
+    given, _ = trained(variables, [[np.zeros(4)]] * 8, lr=0.001)
+    expected = (1 - DECAY) ** 4 * (1 - 0.1 * DECAY) ** 2 * (1 - 0.01 * DECAY) ** 2
+    np.testing.assert_allclose(given[0], expected, rtol=1e-12)
+
+
+def test_all_trainable_variables_decay():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    before = [p.detach().clone() + 1 for p in model.parameters()]
+    for p in model.parameters():
+        p.data.add_(1)
+        p.grad = torch.zeros_like(p)
+    DecoupledSGD(model.parameters(), lr=LR, momentum=0.9, decay=0.25).step()
+    for p, was in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(p.detach(), 0.75 * was)
+
+
+def test_decay_never_connects_dormant_entries_but_coupled_l2_would():
+    # θ = −1 without gradients, in its steady state: only the decay acts on it.
+    gradients = [[np.zeros(1)]] * 400
+    given, _ = trained([np.full(1, -1.0)], gradients, decay=0.05)
+    assert -1 < given[0][0] < 0
+
+    coupled = nn.Parameter(torch.full((1,), -1.0, dtype=torch.float64))
+    optimiser = torch.optim.SGD([coupled], lr=1.0, momentum=0.9, weight_decay=0.05)
+    path = []
+    for _ in range(400):
+        coupled.grad = torch.zeros(1, dtype=torch.float64)
+        optimiser.step()
+        path.append(float(coupled.detach()))
+    assert max(path) > 0  # the decay's own momentum overshoots: re-connected without a gradient
+
+
+def test_momentum_is_kept_while_dormant():
+    # A gradient long ago revives an entry: that is the reference's surplus, and not decay's doing.
+    gradients = [[np.full(1, -0.2)], *[[np.zeros(1)]] * 9]
+    given, _ = trained([np.full(1, -0.05)], gradients)
+    assert given[0][0] > 0
+
+
+def test_closure_runs_with_gradients_and_its_loss_is_returned():
+    parameter = nn.Parameter(torch.tensor([2.0]))
+    optimiser = DecoupledSGD([parameter], lr=0.5, momentum=0.0, decay=0.1)
+
+    def closure():
+        loss = parameter.square().sum()
+        loss.backward()
+        return loss
+
+    assert float(optimiser.step(closure).detach()) == 4.0
+    # The gradient (4) is taken before the decay (2 → 1.8), as in the reference.
+    assert float(parameter.detach()) == pytest.approx(1.8 - 0.5 * 4)
+
+
+def test_state_survives_saving():
+    variables, gradients = problem(6)
+    whole, _ = trained(variables, gradients)
+    parts = [nn.Parameter(torch.tensor(v)) for v in variables]
+    state = None
+    for half in (gradients[:3], gradients[3:]):
+        optimiser = DecoupledSGD(parts, lr=LR, momentum=0.9, decay=DECAY)
+        schedule = step_schedule(optimiser, total_steps=6)
+        if state:
+            optimiser.load_state_dict(state[0])
+            schedule.load_state_dict(state[1])
+        for step_gradients in half:
+            for parameter, g in zip(parts, step_gradients, strict=True):
+                parameter.grad = torch.tensor(g)
+            optimiser.step()
+            schedule.step()
+        state = optimiser.state_dict(), schedule.state_dict()
+    for a, b in zip(parts, whole, strict=True):
+        assert np.array_equal(a.detach().numpy(), b)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, r"trainer\.lr is 0\.0\. Allowed: above 0"),
+        ({"lr": float("nan")}, r"trainer\.lr is nan"),
+        ({"momentum": 1.0}, r"trainer\.momentum is 1\.0\. Allowed: 0 to below 1"),
+        ({"momentum": -0.1}, r"trainer\.momentum is -0\.1"),
+        ({"decay": -1e-4}, r"trainer\.weight_decay is -0\.0001\. Allowed: 0 to below 1"),
+        ({"decay": 1.0}, r"trainer\.weight_decay is 1\.0"),
+    ],
+)
+def test_invalid_options(options, message):
+    given = {"lr": LR, "momentum": 0.9, "decay": DECAY} | options
+    with pytest.raises(InputError, match=message):
+        DecoupledSGD([nn.Parameter(torch.zeros(1))], **given)

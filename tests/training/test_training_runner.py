@@ -1,0 +1,227 @@
+"""One training from a plain configuration: exact resume, results, and errors before any file."""
+
+from __future__ import annotations
+
+import copy
+import signal
+
+import pytest
+import torch
+
+from rewire.data.batches import EvalBatches
+from rewire.data.load import load_data
+from rewire.errors import InputError
+from rewire.models.layout import connection_budget, total_size
+from rewire.tracking import NullTracker
+from rewire.training.runner import Trained, train
+
+CONFIG = {
+    "data": {
+        "source": "embedded",
+        "root": "data",
+        "validation_size": 20,
+        "train_size": 48,
+        "test_size": 30,
+        "augmentation": "shift",
+    },
+    "model": {
+        "name": "vgg11",
+        "width": 0.08,
+        "classes": 10,
+        "image_size": 32,
+        "p_init_first": [0.6, 0.2],
+        "p_init_last": [0.6],
+        "p_init_factor": 0.5,
+    },
+    "objective": {"name": "natural"},
+    "rewire": {"name": "random", "metric": "euclidean", "ties": "random", "gamma": 2.0},
+    "trainer": {
+        "epochs": 3,
+        "batch_size": 16,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "precision": "32-true",
+        "device": "cpu",
+        "threads": None,
+        "checkpoint_every": 1,
+        "log_every": 50,
+    },
+    "sparsity": 0.9,
+    "seed": 0,
+}
+TRADES = {"name": "trades", "epsilon": 8 / 255, "step_size": 4 / 255, "steps": 2, "beta": 6.0}
+
+
+def changed(**values):
+    """CONFIG with some values replaced: group_key=value, or seed, sparsity, a whole group."""
+    config = copy.deepcopy(CONFIG)
+    for name, value in values.items():
+        group, _, key = name.partition("_")
+        if key and group in config:
+            config[group][key] = value
+        else:
+            config[name] = value
+    return config
+
+
+def run(config, folder, *, report=lambda line: None, global_seed=0):
+    torch.manual_seed(global_seed)  # must not matter
+    return train(config, checkpoints=folder, tracker=NullTracker(), report=report)
+
+
+def assert_equal(first: Trained, second: Trained):
+    ours, theirs = first.model.state_dict(), second.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    assert first.metrics == second.metrics
+    assert first.history == second.history
+
+
+class Stop:
+    """A report function that raises before the checkpoint of epoch `epoch` is written."""
+
+    def __init__(self, epoch, error):
+        self.prefix, self.error, self.lines = f"epoch {epoch}/", error, []
+
+    def __call__(self, line):
+        self.lines.append(line)
+        if line.startswith(self.prefix):
+            raise self.error
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(CONFIG, tmp_path_factory.mktemp("uninterrupted"))
+
+
+@pytest.fixture
+def keyboard():
+    """Lightning ignores further Ctrl+C after the first; the test run must not."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("keyboard")
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [(RuntimeError("power cut"), RuntimeError), (KeyboardInterrupt(), SystemExit)],
+)
+def test_resumed_training_equals_the_uninterrupted_one(tmp_path, uninterrupted, error, seen):
+    stop = Stop(2, error)
+    with pytest.raises(seen):
+        run(CONFIG, tmp_path, report=stop, global_seed=1)
+    assert len(stop.lines) == 2
+    lines = []
+    resumed = run(CONFIG, tmp_path, report=lines.append, global_seed=2)
+    assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
+    assert_equal(resumed, uninterrupted)
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
+
+
+def test_adversarial_training_with_neighbours_resumes_exactly(tmp_path):
+    config = changed(objective=TRADES, rewire_name="weighted", trainer_epochs=2)
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(config, tmp_path / "parts", report=Stop(2, RuntimeError("power cut")), global_seed=1)
+    assert_equal(run(config, tmp_path / "parts", global_seed=2), whole)
+
+
+def test_a_training_that_was_stopped_after_its_last_epoch_gives_its_result(tmp_path, uninterrupted):
+    # E.g. stopped while the test images were classified, or run again by force.
+    run(CONFIG, tmp_path)
+    lines = []
+    again = run(CONFIG, tmp_path, report=lines.append)
+    assert_equal(again, uninterrupted)
+    assert lines == []  # nothing was trained again
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"rewire_gamma": 3.0}, {"trainer_epochs": 2}])
+def test_another_configuration_starts_afresh(tmp_path, uninterrupted, change):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(changed(**change), tmp_path, report=Stop(2, RuntimeError("power cut")))
+    lines = []
+    fresh = run(CONFIG, tmp_path, report=lines.append)
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert_equal(fresh, uninterrupted)
+
+
+def test_result_describes_the_network_after_the_last_epoch(uninterrupted):
+    metrics, model = uninterrupted.metrics, uninterrupted.model
+    total = total_size(model.layers)
+    connected = int((model.theta > 0).sum())
+    assert metrics["budget"] == connection_budget(total, 0.9) == total // 10
+    assert metrics["connected"] == connected == uninterrupted.history[-1]["connected"]
+    assert metrics["births"] == sum(row["births"] for row in uninterrupted.history)
+    assert (metrics["steps"], metrics["selection"]) == (9, "last epoch")
+    assert not any(module.training for module in model.modules())
+
+    data = {k: v for k, v in CONFIG["data"].items() if k != "augmentation"}
+    test = load_data(**data)[2]
+    with torch.no_grad():
+        correct = sum(
+            int((model(x).argmax(1) == y).sum()) for x, y, _ in EvalBatches(test, batch_size=7)
+        )
+    assert metrics["clean"] == {"correct": correct, "total": 30, "accuracy": 100 * correct / 30}
+
+
+def test_without_checkpoints_nothing_is_written(tmp_path, monkeypatch, uninterrupted):
+    monkeypatch.chdir(tmp_path)
+    result = run(changed(trainer_checkpoint_every=0), tmp_path / "checkpoints")
+    assert list(tmp_path.iterdir()) == []
+    assert_equal(result, uninterrupted)
+
+
+def test_training_without_validation_images(tmp_path):
+    result = run(changed(data_validation_size=0, trainer_epochs=1), tmp_path)
+    assert "validation_accuracy" not in result.history[0]
+    assert result.metrics["steps"] == 3
+
+
+def test_bf16_training_keeps_float32_parameters(tmp_path):
+    result = run(changed(trainer_precision="bf16-mixed", trainer_epochs=1), tmp_path)
+    assert result.metrics["precision"] == "bf16-mixed"
+    assert result.model.theta.dtype == torch.float32
+    assert result.metrics["connected"] >= result.metrics["budget"]
+    assert result.history[0]["train_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainer_epochs": 0}, r"trainer\.epochs is 0\. Allowed: a whole number from 1"),
+        ({"trainer_epochs": 1.5}, r"trainer\.epochs is 1\.5"),
+        ({"trainer_device": "tpu"}, r"unknown trainer\.device 'tpu'"),
+        ({"trainer_precision": "16"}, r"unknown trainer\.precision '16'"),
+        ({"trainer_batch_size": 0}, "batch_size"),
+        ({"trainer_batch_size": 1000}, "batch_size"),
+        ({"rewire_name": "randm"}, r"unknown rewiring strategy 'randm'\. Did you mean 'random'"),
+        ({"rewire_metric": "l1"}, "unknown metric 'l1'"),
+        ({"rewire_ties": "last"}, "unknown ties 'last'"),
+        ({"rewire_gamma": -1}, r"rewire\.gamma is -1"),
+        ({"objective_name": "trade"}, r"unknown objective 'trade'\. Did you mean 'trades'"),
+        ({"objective": TRADES | {"beta": -1}}, "beta"),
+        ({"objective": TRADES | {"bta": 6}}, "unknown option of objective 'trades' 'bta'"),
+        ({"data_augmentation": "flip"}, "unknown augmentation 'flip'"),
+        ({"data_train_size": 0}, r"data\.train_size"),
+        ({"model_name": "vgg12"}, "unknown model 'vgg12'"),
+        ({"model_width": 0}, r"model\.width is 0"),
+        ({"sparsity": 1.0}, r"sparsity is 1\.0"),
+        ({"trainer_lr": 0}, r"trainer\.lr is 0"),
+        ({"trainer_momentum": 1}, r"trainer\.momentum is 1"),
+        ({"trainer_weight_decay": -1}, r"trainer\.weight_decay is -1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unusable_values_are_refused_before_any_file_is_written(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        run(changed(**change), tmp_path / "checkpoints")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"cannot write to the output folder '.*file/folder'"):
+        run(CONFIG, tmp_path / "file" / "folder")
