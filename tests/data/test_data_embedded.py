@@ -21,10 +21,16 @@ def test_embedded_files_belong_to_the_package_and_are_small():
     assert {path.name for path in files("rewire.data").joinpath("embedded").iterdir()} == {
         "README.md",
         "labels.npz",
+        "mnist_labels.npz",
+        "mnist_test.webp",
+        "mnist_train.webp",
         "test.webp",
         "train.webp",
     }
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    mnist = sum(size for name, size in sizes.items() if name.startswith("mnist_"))
+    assert mnist <= 2_500_000
+    assert sum(sizes.values()) - mnist <= 12_000_000
 
 
 def test_embedded_content_has_its_documented_hash(shipped):

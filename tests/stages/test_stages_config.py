@@ -7,7 +7,7 @@ import yaml
 from stages.small import composed
 
 from rewire.connectivity.strategies import STRATEGIES
-from rewire.data.cifar10 import SOURCES
+from rewire.data import cifar10, mnist
 from rewire.models.factory import MODELS
 from rewire.objectives import OBJECTIVES
 from rewire.stages.cells import cell_name, cell_of
@@ -16,7 +16,7 @@ from rewire.stages.entry import CONF
 CHOICES = [
     (folder.name, path.stem)
     for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name not in ("table",)
+    if folder.is_dir() and folder.name not in ("table", "network")
     for path in sorted(folder.glob("*.yaml"))
 ]
 
@@ -35,7 +35,12 @@ def test_every_choice_composes_in_both_profiles(group, choice):
 
 @pytest.mark.parametrize(
     ("group", "registry"),
-    [("model", MODELS), ("objective", OBJECTIVES), ("rewire", STRATEGIES), ("data", SOURCES)],
+    [
+        ("model", MODELS),
+        ("objective", OBJECTIVES),
+        ("rewire", STRATEGIES),
+        ("data", [*cifar10.SOURCES, *(f"mnist_{source}" for source in mnist.SOURCES)]),
+    ],
 )
 def test_every_registered_name_has_a_file_and_back(group, registry):
     assert sorted(path.stem for path in (CONF / group).glob("*.yaml")) == list(registry)

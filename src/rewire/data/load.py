@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from rewire.data.checks import check_count
 from rewire.data.cifar10 import load_cifar10
 from rewire.data.images import ImageSet
+from rewire.data.mnist import load_mnist
 from rewire.data.split import first_balanced, split_validation
+from rewire.registry import Registry
+
+DATASETS: Registry[Callable[..., ImageSet]] = Registry("dataset")
+DATASETS.register("cifar10")(load_cifar10)
+DATASETS.register("mnist")(load_mnist)
+
+SPLITS: Registry[Callable[..., tuple[ImageSet, ImageSet]]] = Registry("validation split")
+SPLITS.register("balanced")(split_validation)
+
+
+@SPLITS.register("first")
+def split_first(train: ImageSet, *, size: int) -> tuple[ImageSet, ImageSet]:
+    """Hold out the first `size` training images, whatever their classes (blog article, MNIST).
+
+    Args:
+        train: the official training images, or a subset.
+        size: number of images to hold out, 0..len(train)-1.
+
+    Returns:
+        (train, validation), disjoint, together all of `train`, both in its order.
+
+    Raises:
+        InputError: for a size out of range.
+    """
+    check_count("data.validation_size", size, low=0, high=len(train) - 1)
+    places = torch.arange(len(train))
+    return train.take(places[size:]), train.take(places[:size])
 
 
 def load_data(
@@ -17,28 +48,35 @@ def load_data(
     validation_size: int,
     train_size: int | None = None,
     test_size: int | None = None,
+    dataset: str = "cifar10",
+    split: str = "balanced",
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Load CIFAR-10 as training, validation and test images.
+    """Load CIFAR-10 or MNIST as training, validation and test images.
 
     The validation images are held out of the training images first, so they are the same for every
     `train_size`. Smaller sizes take the first images, class-balanced as far as possible.
 
     Args:
-        source: `embedded`, `folder` or `download`; see `load_cifar10`.
+        source: `embedded`, `folder` or `download`; see `load_cifar10` and `load_mnist`.
         root: the folder of the official files.
         validation_size: number of training images to hold out; 0 for none.
         train_size: number of training images to use, at least 1; None for all that remain.
         test_size: number of test images to use, at least 1; None for all.
+        dataset: `cifar10` or `mnist`.
+        split: what is held out: `balanced`, a random class-balanced part, or `first`, the first
+            images in the official order (blog article: the first 5,000 of MNIST's 60,000).
 
     Returns:
         (train, validation, test).
 
     Raises:
-        InputError: for a size out of range, and where `load_cifar10` does.
+        InputError: for a size out of range, an unknown name, and where the data set's loader does.
     """
-    official = load_cifar10(source=source, root=root, split="train")
-    train, validation = split_validation(official, size=validation_size)
-    test = load_cifar10(source=source, root=root, split="test")
+    load, hold_out = DATASETS[dataset], SPLITS[split]
+    train, validation = hold_out(
+        load(source=source, root=root, split="train"), size=validation_size
+    )
+    test = load(source=source, root=root, split="test")
     return _first("train", train, train_size), validation, _first("test", test, test_size)
 
 

@@ -1,0 +1,209 @@
+"""Accuracy under universal noise: with and without every vector, over pruning ratios and heads.
+
+Blog article. Vectors are fixed while a network is pruned; "none" (the clean images) is always the
+first column. Accuracies are shares in [0, 1], as in the article's plots and table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewire.attacks.checks import check_count
+from rewire.attacks.judge import is_correct
+from rewire.attacks.mode import attack_mode, full_float32
+from rewire.attacks.universal import EVALUATIONS, apply_noise
+from rewire.errors import InputError
+
+
+@torch.no_grad()
+def accuracy_under_noise(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    *,
+    evaluation: str = "E1",
+    batch_size: int = 1000,
+    exclude_targets: Sequence[int] | None = None,
+    reuse_first_product: bool = True,
+) -> dict[str, Any]:
+    """Count correct images without noise and under every vector, in full float32.
+
+    Args:
+        model: images (B, ...) → logits (B, 10), read in evaluation mode.
+        images: float (N, ...) in [0, 1], on the model's device.
+        labels: int64 (N,).
+        noise: (V, pixels) on the same device.
+        evaluation: "E1" adds the noise unclipped as in the article's plots, "E2" clips to [0, 1].
+        batch_size: images per forward pass.
+        exclude_targets: the target class of every vector; images of that class are not counted
+            for it. `None` counts all images, as the article does.
+        reuse_first_product: under E1, compute (x + n)·W as x·W + n·W where the first layer is a
+            dense one: less than half of the work is saved, and logits agree up to rounding.
+
+    Returns:
+        `correct` and `images`, integer counts, and `accuracy`, their ratio: lists of 1 + V.
+
+    Raises:
+        InputError: for no image, unequal lengths, or a value that is not allowed.
+    """
+    _check(images, labels, noise, evaluation, batch_size, exclude_targets)
+    first = _first_dense(model, images) if reuse_first_product and evaluation == "E1" else None
+    correct = np.zeros(1 + len(noise), int)
+    with full_float32(images.device), attack_mode(model):
+        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            for column, logits in enumerate(_all_logits(model, x, noise, evaluation, first)):
+                right = is_correct(logits, y)
+                if column and exclude_targets is not None:
+                    right &= y != exclude_targets[column - 1]
+                correct[column] += int(right.sum())
+    counted = np.full(1 + len(noise), len(images))
+    if exclude_targets is not None:
+        of_class = torch.bincount(labels, minlength=1 + max(exclude_targets, default=0)).cpu()
+        counted[1:] -= of_class[list(exclude_targets)].numpy()
+    return {
+        "correct": correct.tolist(),
+        "images": counted.tolist(),
+        "accuracy": (correct / np.maximum(counted, 1)).tolist(),
+    }
+
+
+def pruning_curve(
+    model: nn.Module,
+    pruned: Callable[[float], AbstractContextManager[Any]],
+    ratios: Sequence[float],
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Accuracy at every pruning ratio, without noise and under every vector.
+
+    The ratios are the true ones: the article's plots show the value of ratio r one step later.
+
+    Args:
+        model: the unpruned network.
+        pruned: context in which `model` is pruned at a ratio, e.g. with rankings `ranking`
+            `lambda ratio: apply_masks(model, masks_at(ranking, ratio))`.
+        ratios: R pruning ratios.
+        images, labels, noise: see `accuracy_under_noise`.
+        progress: called with (ratios done, R).
+        options: of `accuracy_under_noise`.
+
+    Returns:
+        float64 (R, 1 + V), shares in [0, 1].
+
+    Raises:
+        InputError: as `accuracy_under_noise`.
+    """
+    curve = np.empty((len(ratios), 1 + len(noise)))
+    for row, ratio in enumerate(ratios):
+        with pruned(ratio):
+            result = accuracy_under_noise(model, images, labels, noise, **options)
+        curve[row] = result["accuracy"]
+        if progress is not None:
+            progress(row + 1, len(ratios))
+    return curve
+
+
+def transfer_matrix(
+    models: Mapping[str, nn.Module],
+    noises: Mapping[str, Tensor],
+    images: Tensor,
+    labels: Tensor,
+    **options: Any,
+) -> np.ndarray:
+    """Accuracy of every network under the noise of every network.
+
+    Args:
+        models: H networks by head, e.g. sce, lq and rq.
+        noises: (V, pixels) by the head on which they were generated; G heads, one V.
+        images, labels, options: see `accuracy_under_noise`.
+
+    Returns:
+        float64 (G, H, 1 + V): generated on, evaluated on, and none with the vectors. The mean
+        over the vectors is `matrix[..., 1:].mean(axis=-1)`.
+
+    Raises:
+        InputError: as `accuracy_under_noise`, or for heads with other numbers of vectors.
+    """
+    shapes = {name: tuple(noise.shape) for name, noise in noises.items()}
+    if len(set(shapes.values())) != 1:
+        raise InputError(f"noise of shapes {shapes}. Allowed: the same shape for all heads.")
+    every = torch.cat(list(noises.values()))
+    vectors = len(every) // len(noises)
+    if (targets := options.get("exclude_targets")) is not None:
+        options["exclude_targets"] = list(targets) * len(noises)
+    matrix = np.empty((len(noises), len(models), 1 + vectors))
+    for column, model in enumerate(models.values()):
+        found = accuracy_under_noise(model, images, labels, every, **options)["accuracy"]
+        matrix[:, column, 0] = found[0]
+        matrix[:, column, 1:] = np.reshape(found[1:], (len(noises), vectors))
+    return matrix
+
+
+def _check(images, labels, noise, evaluation, batch_size, exclude_targets) -> None:
+    EVALUATIONS[evaluation]  # refuses an unknown name
+    check_count("batch_size", batch_size)
+    if not len(images) == len(labels) > 0:
+        raise InputError(
+            f"{len(images)} images and {len(labels)} labels. Allowed: as many of both, at least 1."
+        )
+    apply_noise(images[:1], noise, evaluation=evaluation)  # refuses another number of pixels
+    if noise.ndim != 2:
+        raise InputError(f"noise of shape {tuple(noise.shape)}. Allowed: (vectors, pixels).")
+    if exclude_targets is not None and len(exclude_targets) != len(noise):
+        raise InputError(
+            f"{len(exclude_targets)} target classes for {len(noise)} vectors. Allowed: one each."
+        )
+
+
+def _all_logits(model, x, noise, evaluation: str, first: nn.Linear | None) -> Iterator[Tensor]:
+    """Logits of a batch without noise, then under every vector."""
+    if first is None:
+        yield model(x)
+        for vector in noise:
+            yield model(apply_noise(x, vector, evaluation=evaluation))
+        return
+    clean = F.linear(x.flatten(1), first.weight, first.bias)
+    shifts = F.linear(noise, first.weight)
+    for shift in [None, *shifts]:
+        with _output_of(first, clean if shift is None else clean + shift):
+            yield model(x)
+
+
+def _first_dense(model: nn.Module, images: Tensor) -> nn.Linear | None:
+    """The dense layer that sees the pixels themselves, if the network begins with one."""
+    if not hasattr(model, "matrices"):
+        return None
+    name, weight = next(iter(model.matrices().items()))
+    x = images[:1]
+    if not torch.equal(model.inputs_of(x)[name].flatten(), x.flatten()):
+        return None
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and layer.weight is weight:
+            with attack_mode(model), _output_of(layer, layer(x.flatten(1))) as calls:
+                model(x)
+            return layer if len(calls) == 1 else None
+    return None
+
+
+@contextmanager
+def _output_of(layer: nn.Linear, output: Tensor) -> Iterator[list[Tensor]]:
+    """`layer` returns `output`, whatever it is fed; what it was fed is listed."""
+    calls: list[Tensor] = []
+    # An attribute of the instance hides the method, and leaves again with it.
+    layer.forward = lambda x: calls.append(x) or output
+    try:
+        yield calls
+    finally:
+        del layer.forward

@@ -1,0 +1,213 @@
+"""Accuracy under universal noise against loops over single images."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewire.errors import InputError
+from rewire.evaluation import noise as module
+from rewire.evaluation.noise import accuracy_under_noise, pruning_curve, transfer_matrix
+
+PIXELS, COUNT, VECTORS = 784, 61, 4
+TARGETS = [3, 0, 3, 9]
+
+
+class Network(nn.Module):
+    """784-30-10 with dropout; `how` says how the first matrix is fed."""
+
+    def __init__(self, how: str = "dense", *, seed: int = 0) -> None:
+        super().__init__()
+        self.how = how
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+        self.first, self.output = nn.Linear(PIXELS, 30), nn.Linear(30, 10)
+        self.dropout = nn.Dropout(0.5)
+        source = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.2, generator=source)
+
+    def matrices(self) -> dict[str, nn.Parameter]:
+        return {"dense0": self.first.weight}
+
+    def output_matrix(self) -> nn.Parameter:
+        return self.output.weight
+
+    def inputs_of(self, x: Tensor) -> dict[str, Tensor]:
+        if self.how == "conv":
+            x = self.conv(x.view(-1, 1, 28, 28)).relu()
+        return {"dense0": x.flatten(1)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inputs_of(x)["dense0"]
+        if self.how == "functional":
+            hidden = F.linear(x, self.first.weight, self.first.bias)
+        else:
+            hidden = self.first(x)
+        return self.output(self.dropout(hidden.relu()))
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels that a network gets right about half the time, and noise."""
+    source = torch.Generator().manual_seed(1)
+    images = torch.rand(COUNT, 1, 28, 28, generator=source)
+    labels = torch.randint(0, 10, (COUNT,), generator=source)
+    labels[::2] = Network().eval()(images).argmax(dim=1)[::2]
+    noise = (torch.rand(VECTORS, PIXELS, generator=source) - 0.5) * torch.tensor(
+        [[0.02], [0.1], [0.4], [0.7]]
+    )
+    return images, labels, noise
+
+
+def loop(model, data, *, evaluation: str, exclude: bool = False) -> tuple[list[int], list[int]]:
+    """(correct, counted) for none and every vector, one image at a time."""
+    images, labels, noise = data
+    model.eval()
+    correct, counted = [], []
+    for vector in [None, *noise]:
+        right = seen = 0
+        for image, label in zip(images, labels.tolist(), strict=True):
+            if exclude and vector is not None and label == TARGETS[len(correct) - 1]:
+                continue
+            fed = image if vector is None else image + vector.view(1, 28, 28)
+            if evaluation == "E2":
+                fed = fed.clip(0, 1)
+            seen += 1
+            right += model(fed[None])[0].argmax().item() == label
+        correct.append(right)
+        counted.append(seen)
+    return correct, counted
+
+
+@pytest.mark.parametrize("how", ["dense", "conv", "functional"])
+@pytest.mark.parametrize("evaluation", ["E1", "E2"])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_counts_equal_a_loop_over_images(data, how, evaluation, exclude):
+    model = Network(how).train()
+    found = accuracy_under_noise(
+        model, *data, evaluation=evaluation, batch_size=17,
+        exclude_targets=TARGETS if exclude else None,
+    )  # fmt: skip
+    assert model.training
+    assert model.dropout.training
+    correct, counted = loop(model, data, evaluation=evaluation, exclude=exclude)
+    assert found["correct"] == correct
+    assert found["images"] == counted
+    assert found["accuracy"] == [r / c for r, c in zip(correct, counted, strict=True)]
+    assert len(set(correct)) > 1
+    assert counted[0] == COUNT
+    assert (min(counted) < COUNT) == exclude
+
+
+@pytest.mark.parametrize("how", ["dense", "conv", "functional"])
+def test_the_reused_product_gives_the_same_logits(data, how):
+    images, _, noise = data
+    model = Network(how).eval()
+    first = module._first_dense(model, images)
+    assert (first is model.first) == (how == "dense")
+    with torch.no_grad():
+        fast = torch.stack(list(module._all_logits(model, images, noise, "E1", first)))
+        slow = torch.stack(list(module._all_logits(model, images, noise, "E1", None)))
+    assert fast.shape == (1 + VECTORS, COUNT, 10)
+    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=0)
+    assert torch.equal(fast, slow) == (how != "dense")
+    assert (slow[1:] - slow[0]).abs().amax(dim=(1, 2)).min() > 0.01
+    # The layer computes again afterwards.
+    assert torch.equal(model(images), slow[0])
+
+
+def test_the_reused_product_saves_first_layer_passes(data, monkeypatch):
+    model, seen = Network(), []
+    monkeypatch.setattr(
+        nn.Linear,
+        "forward",
+        lambda self, x: seen.append(self) or F.linear(x, self.weight, self.bias),
+    )
+    plain = accuracy_under_noise(model, *data, reuse_first_product=False)
+    assert sum(layer is model.first for layer in seen) == 1 + VECTORS
+    seen.clear()
+    reused = accuracy_under_noise(model, *data)
+    assert sum(layer is model.first for layer in seen) == 1  # the check on one image
+    assert plain == reused
+
+
+def test_any_network_and_any_batch_size(data):
+    images, labels, noise = data
+    model = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 10))
+    whole = accuracy_under_noise(model, *data)
+    assert whole == accuracy_under_noise(model, *data, batch_size=5)
+    assert whole == accuracy_under_noise(model, images.flatten(1), labels, noise)
+    nothing = accuracy_under_noise(model, images, labels, noise[:0])
+    assert nothing["correct"] == whole["correct"][:1]
+
+
+def test_logits_that_are_not_finite_are_wrong(data):
+    model = Network()
+    nn.init.constant_(model.output.bias, torch.nan)
+    assert accuracy_under_noise(model, *data)["correct"] == [0] * (1 + VECTORS)
+
+
+def test_pruning_curve_measures_inside_the_context(data):
+    model, progress = Network(), []
+    order = torch.randperm(30 * PIXELS, generator=torch.Generator().manual_seed(2))
+    before = model.first.weight.detach().clone()
+
+    @contextmanager
+    def pruned(ratio: float):
+        kept = (order >= int(ratio * len(order))).view_as(before)
+        model.first.weight.data.mul_(kept)
+        yield
+        model.first.weight.data.copy_(before)
+
+    ratios = [0.0, 0.5, 0.9, 1.0]
+    curve = pruning_curve(
+        model, pruned, ratios, *data, evaluation="E2", progress=lambda *now: progress.append(now)
+    )
+    assert curve.shape == (4, 1 + VECTORS)
+    assert curve.dtype == np.float64
+    for row, ratio in zip(curve, ratios, strict=True):
+        with pruned(ratio):
+            correct, _ = loop(model, data, evaluation="E2")
+        np.testing.assert_array_equal(row, np.array(correct) / COUNT)
+    assert len({tuple(row) for row in curve}) == 4
+    # Without first-layer weights the prediction is one class, whatever the image.
+    assert len(set(curve[-1])) == 1
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_transfer_matrix_is_every_network_under_every_noise(data):
+    images, labels, noise = data
+    models = {head: Network(seed=seed) for seed, head in enumerate(["sce", "lq", "rq"])}
+    noises = {"sce": noise, "rq": noise.flip(0) * 0.5}
+    for options in ({}, {"exclude_targets": TARGETS, "evaluation": "E2"}):
+        matrix = transfer_matrix(models, noises, images, labels, **options)
+        assert matrix.shape == (2, 3, 1 + VECTORS)
+        for row, vectors in zip(matrix, noises.values(), strict=True):
+            for cell, model in zip(row, models.values(), strict=True):
+                found = accuracy_under_noise(model, images, labels, vectors, **options)
+                assert cell.tolist() == found["accuracy"]
+    with pytest.raises(InputError, match="Allowed: the same shape"):
+        transfer_matrix(models, {"sce": noise, "lq": noise[:2]}, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"evaluation": "E3"}, "unknown noise evaluation 'E3'"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"exclude_targets": [1, 2]}, "2 target classes for 4 vectors"),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, "61 images and 3 labels"),
+        ({"images": torch.zeros(0, 1, 28, 28), "labels": torch.zeros(0)}, "at least 1"),
+        ({"noise": torch.zeros(4, 700)}, "Allowed"),
+        ({"noise": torch.zeros(PIXELS)}, r"Allowed: \(vectors, pixels\)"),
+    ],
+)
+def test_what_is_refused(data, changed, message):
+    given = dict(zip(["images", "labels", "noise"], data, strict=True)) | changed
+    with pytest.raises(InputError, match=message):
+        accuracy_under_noise(Network(), **given)
