@@ -12,6 +12,7 @@ from rewire.errors import InputError
 from rewire.files import read_json
 from rewire.reporting.summary import summary_table, write_summary
 
+WHERE_AND_HOW = ("output", "tracking", "force", "profile")  # no part of what was swept
 COLUMNS = ("cell", "status", "accuracy %", "zero vectors %", "density %", "seconds", "error")
 
 
@@ -68,6 +69,8 @@ def sweep_name(stage: str, overrides: Sequence[Sequence[str]]) -> str:
     for job in overrides:
         for override in job:
             key, _, value = override.partition("=")
+            if key in WHERE_AND_HOW:
+                continue
             if value not in values.setdefault(key, []):
                 values[key].append(value)
     parts = [f"{key}={','.join(chosen)}" for key, chosen in sorted(values.items())]
