@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from rewire.connectivity.nearest import Search
 from rewire.errors import InputError
-from rewire.models.layout import SparseLayer
 from rewire.registry import Registry
 
 
@@ -35,5 +33,3 @@ class StrategyOptions:
 # → (n,) distinct unconnected flat indices inside the layer.
 Strategy = Callable[..., Tensor]
 STRATEGIES: Registry[Strategy] = Registry("rewiring strategy")
-
-Arguments = tuple[SparseLayer, Tensor, Tensor, int, StrategyOptions, torch.Generator]
