@@ -36,3 +36,8 @@ def percent(correct: Tensor) -> float:
     """100 times the share of True in a bool vector, from the integer count; at least one entry."""
     assert len(correct), "an accuracy needs at least one image"
     return 100 * int(correct.sum()) / len(correct)
+
+
+def counted(correct: int, total: int) -> dict[str, int | float]:
+    """Counts and the percentage of correct images, as results store them."""
+    return {"correct": correct, "total": total, "accuracy": 100 * correct / total}

@@ -15,7 +15,7 @@ from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.data.split import first_balanced
 from rewire.errors import InputError
-from rewire.evaluation.accuracy import predict_correct
+from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
@@ -88,11 +88,9 @@ def judge(
 
         result = evaluate(model, attacked, attack=attack, device=device, progress=progress)
     counts = {
-        "clean": {"correct": int(correct.sum()), "total": len(test)},
-        "robust": {"correct": result["robust_count"], "total": result["images"]},
+        "clean": counted(int(correct.sum()), len(test)),
+        "robust": counted(result["robust_count"], result["images"]),
     }
-    for count in counts.values():
-        count["accuracy"] = 100 * count["correct"] / count["total"]
     return counts | {"steps_run": result["steps_run"]}, result["arrays"]
 
 

@@ -19,7 +19,7 @@ from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
-from rewire.evaluation.accuracy import predict_correct
+from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.files import read_json, writable_folder, write_json
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
@@ -132,7 +132,7 @@ def train(
     model.to(device).eval()
     correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
     metrics = {
-        "clean": accuracy(int(correct.sum()), len(correct)),
+        "clean": counted(int(correct.sum()), len(correct)),
         "budget": budget,
         "connected": int((model.theta > 0).sum()),
         "births": int(torch.as_tensor(rewiring.births).sum()),
@@ -143,11 +143,6 @@ def train(
         "precision": precision,
     }
     return Trained(model.cpu(), metrics, history.rows)
-
-
-def accuracy(correct: int, total: int) -> dict[str, Any]:
-    """Counts and the percentage of correct images."""
-    return {"correct": correct, "total": total, "accuracy": 100 * correct / total}
 
 
 def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:
