@@ -1,4 +1,7 @@
-"""Trained networks as safetensors files: connected weights only, with the network's description."""
+"""Trained networks as safetensors files, with the network's description.
+
+Of a sparse network the file holds the connected weights only.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from rewire.errors import InputError
 from rewire.files import atomic_path
+from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork
 
@@ -33,9 +38,18 @@ def save_network(path: str | Path, model: SparseNetwork, *, spec: Mapping[str, A
     tensors = {_INDEX: index.int(), _VALUE: weights[index]} | {
         _REST + name: value.contiguous() for name, value in rest.items()
     }
-    metadata = {"model": json.dumps(dict(spec), sort_keys=True)}
-    with atomic_path(path) as temporary:
-        save_file({k: v.cpu() for k, v in tensors.items()}, temporary, metadata=metadata)
+    _write(path, tensors, spec)
+
+
+def save_dense(path: str | Path, model: DenseNetwork, *, spec: Mapping[str, Any]) -> None:
+    """Write all tensors of `model` atomically.
+
+    Args:
+        path: the file to write.
+        model: the network.
+        spec: name, width and dropout, with which it can be built again.
+    """
+    _write(path, {k: v.contiguous() for k, v in model.state_dict().items()}, spec)
 
 
 def load_network(
@@ -53,18 +67,7 @@ def load_network(
     Raises:
         InputError: if the file is missing, damaged, no such file, or of another network.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"missing checkpoint '{path}': run the stage that writes it first")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            spec = json.loads(file.metadata()["model"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"checkpoint '{path}' is damaged or of another kind: {error}") from error
-    if expected is not None and spec != dict(expected):
-        raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
-
+    spec, tensors = _read(path, expected)
     try:
         model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
         flat = torch.zeros_like(model.theta)
@@ -76,5 +79,52 @@ def load_network(
         rest |= {"theta": flat.abs(), "sign": torch.where(flat < 0, -1.0, 1.0)}
         model.load_state_dict(rest)
     except (KeyError, IndexError, RuntimeError, TypeError, InputError) as error:
-        raise InputError(f"checkpoint '{path}' does not fit its model {spec}: {error}") from error
+        raise _unfit(path, spec, error) from error
     return model.eval(), spec
+
+
+def load_dense(path: str | Path, *, expected: Mapping[str, Any] | None = None) -> DenseNetwork:
+    """Rebuild a network that `save_dense` wrote, in eval mode.
+
+    Args:
+        path: the file.
+        expected: if given, the description (`spec`) that the file must have.
+
+    Raises:
+        InputError: as `load_network`.
+    """
+    spec, tensors = _read(path, expected)
+    try:
+        model = build_dense(**spec, seed=0)
+        model.load_state_dict(tensors)
+    except (KeyError, RuntimeError, TypeError, InputError) as error:
+        raise _unfit(path, spec, error) from error
+    return model.eval()
+
+
+def _write(path: str | Path, tensors: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
+    metadata = {"model": json.dumps(dict(spec), sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file({k: v.cpu() for k, v in tensors.items()}, temporary, metadata=metadata)
+
+
+def _read(
+    path: str | Path, expected: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and tensors of a file that `_write` wrote; refuses any other."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"missing checkpoint '{path}': run the stage that writes it first")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            spec = json.loads(file.metadata()["model"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(f"checkpoint '{path}' is damaged or of another kind: {error}") from error
+    if expected is not None and spec != dict(expected):
+        raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
+    return spec, tensors
+
+
+def _unfit(path: str | Path, spec: Mapping[str, Any], error: Exception) -> InputError:
+    return InputError(f"checkpoint '{path}' does not fit its model {spec}: {error}")

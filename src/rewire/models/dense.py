@@ -156,7 +156,7 @@ class DenseNetwork(nn.Module):
         if tuple(x.shape[1:]) not in ((1, SIDE, SIDE), (PIXELS,)):
             raise InputError(
                 f"images of shape {tuple(x.shape)} do not fit this network. "
-                f"Allowed: (B, 1, {SIDE}, {SIDE}) or (B, {PIXELS}), as data=mnist_embedded gives."
+                f"Allowed: (B, 1, {SIDE}, {SIDE}) or (B, {PIXELS}), as the embedded MNIST gives."
             )
         connect = dropout == "dropconnect"
         if self.filters:
@@ -173,7 +173,10 @@ class DenseNetwork(nn.Module):
             if dropout == "unit":
                 x = x * self._kept(x, KEEP_UNITS) / KEEP_UNITS
         inputs[OUTPUT] = x
-        return F.linear(x, self.output.weight, self.output.bias)
+        # Residuals of a quadratic head are smaller than bf16 resolves near 1.
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.output.weight
+            return F.linear(x.to(weight), weight, self.output.bias)
 
     def _thinned(self, weight: Tensor) -> Tensor:
         return weight * self._kept(weight, 1 - DROP_WEIGHTS)

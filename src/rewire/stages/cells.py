@@ -4,61 +4,112 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-AXES = ("sparsity", "objective", "rewire", "seed", "profile")
-# What decides the result of each stage, beside what decided those before it.
-TRAINING = ("data", "model", "objective", "rewire", "trainer")
-GROUPS = {
-    "train": TRAINING,
-    "prune": (*TRAINING, "prune"),
-    "evaluate": (*TRAINING, "prune", "attack"),
-    "structure": (*TRAINING, "prune"),
-}
 LONGEST_SUFFIX = 60
+WEIGHTS, NOISE = "weights.safetensors", "noise.safetensors"
 
 
-def cell_name(
-    *,
-    objective: str,
-    sparsity: float,
-    rewire: str,
-    seed: int,
-    stage: str = "train",
-    arm: str | None = None,
-    overrides: Iterable[str] = (),
-) -> str:
-    """A readable id such as `natural-s0.99-l2-seed0`.
+@dataclass(frozen=True)
+class Stage:
+    """What decides a stage's result.
+
+    Attributes:
+        groups: configuration groups that take part, directly or through earlier stages.
+        inputs: earlier stage → the file of the same cell that is read from it.
+    """
+
+    groups: tuple[str, ...]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The stages of one document and the names of its cells.
+
+    Attributes:
+        conf: folder of its root configuration, below `conf`.
+        axes: configuration keys that are in a cell's name anyway.
+        base: name of a cell's standard variant from a composed configuration.
+        family: runs that are compared with each other when tracked.
+        stages: by name.
+    """
+
+    conf: str
+    axes: tuple[str, ...]
+    base: Callable[[Mapping[str, Any]], str]
+    family: Callable[[Mapping[str, Any]], str]
+    stages: Mapping[str, Stage]
+
+
+def _stages(first: tuple[str, ...], **later: tuple[tuple[str, ...], dict[str, str]]):
+    return {name: Stage((*first, *groups), inputs) for name, (groups, inputs) in later.items()}
+
+
+THESIS = Document(
+    conf=".",
+    axes=("sparsity", "objective", "rewire", "seed", "profile"),
+    base=lambda c: (
+        f"{c['objective']['name']}-s{c['sparsity']}-{c['rewire']['name']}-seed{c['seed']}"
+    ),
+    family=lambda c: f"{c['objective']['name']}-s{c['sparsity']}",
+    stages=_stages(
+        ("data", "model", "objective", "rewire", "trainer"),
+        train=((), {}),
+        prune=(("prune",), {"train": WEIGHTS}),
+        evaluate=(("prune", "attack"), {"train": WEIGHTS, "prune": WEIGHTS}),
+        structure=(("prune",), {"train": WEIGHTS, "prune": WEIGHTS}),
+        tables=((), {}),
+    ),
+)
+BLOG = Document(
+    conf="blog",
+    axes=("network", "head", "seed", "profile"),
+    base=lambda c: f"{c['network']['name']}-{c['head']['name']}-seed{c['seed']}",
+    family=lambda c: f"{c['network']['name']}-{c['head']['name']}",
+    stages=_stages(
+        ("data", "network", "head", "trainer"),
+        blog_train=((), {}),
+        blog_noise=(("noise",), {"blog_train": WEIGHTS}),
+        blog_curves=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
+        blog_adaptive=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
+        blog_transfer=(("noise",), {}),
+        blog_decoupled=(("noise", "decoupled"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
+        blog_tables=((), {}),
+    ),
+)
+DOCUMENTS = (THESIS, BLOG)
+
+
+def document_of(stage: str) -> Document:
+    """The document whose stage this is."""
+    (document,) = (document for document in DOCUMENTS if stage in document.stages)
+    return document
+
+
+def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] = ()) -> str:
+    """A readable id such as `natural-s0.99-l2-seed0` or `ann-lq-seed0`.
 
     What changes the stage's result without being an axis is appended, so that a variant never
     takes the place of the standard cell: the `arm` that an experiment names, and overrides, as in
     `…-seed0-trainer.epochs=3`.
     """
-    name = f"{objective}-s{sparsity}-{rewire}-seed{seed}" + (f"-{arm}" if arm else "")
+    document = document_of(stage)
+    name = document.base(config) + (f"-{config['arm']}" if config["arm"] else "")
     others = []
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key not in AXES and key.partition(".")[0] in GROUPS[stage]:
+        if key in document.axes:
+            continue
+        if key.partition(".")[0] in document.stages[stage].groups:
             others.append(override.lstrip("+"))
     suffix = "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", other) for other in sorted(others))
     if len(suffix) > LONGEST_SUFFIX:
         suffix = hashlib.sha256("-".join(sorted(others)).encode()).hexdigest()[:12]
     return f"{name}-{suffix}" if suffix else name
-
-
-def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str]) -> str:
-    """`cell_name` of a composed configuration."""
-    return cell_name(
-        objective=config["objective"]["name"],
-        sparsity=config["sparsity"],
-        rewire=config["rewire"]["name"],
-        seed=config["seed"],
-        arm=config["arm"],
-        stage=stage,
-        overrides=overrides,
-    )
 
 
 def cell_folder(output: str | Path, *, profile: str, stage: str, cell: str) -> Path:

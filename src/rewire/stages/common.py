@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,17 +22,11 @@ from rewire.files import (
     write_text,
 )
 from rewire.provenance import provenance
-from rewire.stages.cells import GROUPS, cell_folder, cell_of
+from rewire.stages.cells import cell_folder, cell_of, document_of
 from rewire.tracking import Tracker, track
 
+METRICS, HISTORY = "metrics.json", "history.csv"
 MODEL_SPEC = ("name", "width", "classes", "image_size")
-WEIGHTS = "weights.safetensors"
-INPUTS = {
-    "train": (),
-    "prune": ("train",),
-    "evaluate": ("train", "prune"),
-    "structure": ("train", "prune"),
-}
 VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
 
 # (configuration, folder of the cell, tracker) → names of the files written into the folder
@@ -39,7 +35,7 @@ Work = Callable[[dict[str, Any], Path, Tracker], Iterable[str]]
 
 def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The part of a resolved configuration that decides the result of `stage`; no paths."""
-    keys = [*GROUPS[stage], "sparsity", "seed"]
+    keys = [*document_of(stage).stages[stage].groups, "sparsity", "seed"]
     chosen = {key: config[key] for key in keys if key in config}
     chosen["data"] = {key: value for key, value in chosen["data"].items() if key != "root"}
     return chosen
@@ -54,8 +50,9 @@ def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> 
 def inputs_of(
     stage: str, config: Mapping[str, Any], overrides: Iterable[str]
 ) -> dict[str, str | None]:
-    """Hashes of the networks that a stage reads: a re-trained network makes its result stale."""
-    sources = {s: sibling(config, overrides, s) / WEIGHTS for s in INPUTS[stage]}
+    """Hashes of the files that a stage reads: a re-trained network makes its result stale."""
+    inputs = document_of(stage).stages[stage].inputs
+    sources = {s: sibling(config, overrides, s) / name for s, name in inputs.items()}
     return {s: sha256(path) if path.is_file() else None for s, path in sources.items()}
 
 
@@ -89,16 +86,24 @@ def tracked(
     stage: str, plain: dict[str, Any], decided: dict[str, Any], folder: Path, work: Work
 ) -> list[str]:
     """Run `work` as one tracked run; returns the names of the files that it wrote."""
-    axes = [f"s{plain['sparsity']}", plain["objective"]["name"], plain["rewire"]["name"]]
-    tracking = plain["tracking"]
+    document, tracking = document_of(stage), plain["tracking"]
     with track(
         tracking["mode"],
         project=tracking["project"],
         folder=tracking["folder"],
-        group=f"{plain['objective']['name']}-s{plain['sparsity']}",
+        group=document.family(plain),
         job_type=stage,
         name=folder.name,
-        tags=[plain["profile"]["name"], f"seed{plain['seed']}", *axes],
+        tags=[plain["profile"]["name"], *document.base(plain).split("-")],
         config=decided,
     ) as tracker:
         return list(work(plain, folder, tracker))
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as CSV text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

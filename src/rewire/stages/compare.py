@@ -18,7 +18,7 @@ from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_text
 from rewire.models.artifact import load_network
 from rewire.reporting.summary import markdown_table
-from rewire.stages.common import WEIGHTS
+from rewire.stages.cells import WEIGHTS
 from rewire.structure.figures import density_plot, matrix_plot
 
 # Densities in % that the published numbers imply for `random` at 99 % after 100 epochs.

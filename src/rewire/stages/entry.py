@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from hydra_plugins.rewire_launcher import register_launcher
 from rewire.errors import InputError, unknown_name
 from rewire.files import writable_folder
+from rewire.stages.cells import document_of
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
@@ -27,8 +28,11 @@ def launch(stage: str) -> None:
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     register_launcher(stage)
+    root = CONF / document_of(stage).conf
+    # Groups that a document does not have itself are those of the first one.
+    sys.argv.append(f"hydra.searchpath=['file://{CONF}']")
 
-    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+    @hydra.main(config_path=str(root), config_name="config", version_base="1.3")
     def main(config: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task)
         try:
@@ -37,7 +41,7 @@ def launch(stage: str) -> None:
             stop(error)
 
     try:
-        check_choices(sys.argv[1:])
+        check_choices(sys.argv[1:], root)
         check_output(sys.argv[1:])
     except InputError as error:
         stop(error)
@@ -57,14 +61,16 @@ def stop(error: InputError) -> None:
     sys.exit(2)
 
 
-def check_choices(arguments: list[str]) -> None:
+def check_choices(arguments: list[str], root: Path) -> None:
     """Refuse group choices that do not exist, with the nearest name, before Hydra starts."""
     for argument in arguments:
         group, equals, values = argument.lstrip("+").partition("=")
-        folder = CONF / group
-        if not equals or not group.isidentifier() or not folder.is_dir():
+        if not equals or not group.isidentifier():
             continue
+        folder = root / group if (root / group).is_dir() else CONF / group
         allowed = [path.stem for path in folder.glob("*.yaml")]
+        if not allowed:
+            continue
         for value in values.split(","):
             if value not in (*allowed, "null"):
                 raise unknown_name(KINDS.get(group, group), value, allowed)

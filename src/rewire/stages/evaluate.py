@@ -21,7 +21,8 @@ from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
-from rewire.stages.common import MODEL_SPEC, VARIANTS, WEIGHTS, run_cell, sibling
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import MODEL_SPEC, VARIANTS, run_cell, sibling
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 

@@ -15,7 +15,8 @@ from rewire.files import write_json
 from rewire.models.artifact import load_network, save_network
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
-from rewire.stages.common import MODEL_SPEC, WEIGHTS, run_cell, sibling
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import MODEL_SPEC, run_cell, sibling
 from rewire.tracking import Tracker
 
 METHODS = {"lonely": prune_lonely}

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from rewire.files import read_json, write_json
 from rewire.models.artifact import load_network
-from rewire.stages.common import MODEL_SPEC, VARIANTS, WEIGHTS, run_cell, sibling
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import MODEL_SPEC, VARIANTS, run_cell, sibling
 from rewire.structure.figures import matrix_plot
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker

@@ -15,7 +15,8 @@ from rewire.files import read_json
 from rewire.models.artifact import load_network
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.common import VARIANTS, WEIGHTS
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import VARIANTS
 from rewire.stages.entry import CONF
 from rewire.structure.figures import density_plot, matrix_plot
 from rewire.tracking import Tracker, track

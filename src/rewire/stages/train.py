@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,11 @@ from omegaconf import DictConfig
 
 from rewire.files import write_json, write_text
 from rewire.models.artifact import save_network
-from rewire.stages.common import MODEL_SPEC, WEIGHTS, deciding, run_cell
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import HISTORY, METRICS, MODEL_SPEC, as_csv, deciding, run_cell
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker
 from rewire.training.runner import train
-
-METRICS, HISTORY = "metrics.json", "history.csv"
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -51,15 +48,6 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     )
     print(f"clean test accuracy {metrics['clean']['accuracy']:.2f} %")
     return [WEIGHTS, METRICS, HISTORY]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows with equal keys as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

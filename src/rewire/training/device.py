@@ -30,3 +30,12 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with `count` CPU threads from here on; None for all cores."""
+    if count is None:
+        return
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"trainer.threads is {count}. Allowed: 1 or more, or null for all cores.")
+    torch.set_num_threads(count)

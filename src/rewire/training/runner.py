@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
 from rewire.connectivity.nearest import Search
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
@@ -20,14 +15,14 @@ from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
-from rewire.files import read_json, writable_folder, write_json
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import build_objective
 from rewire.tracking import Tracker
-from rewire.training.device import choose_device, choose_precision
+from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.history import History
+from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
 from rewire.training.optimiser import check_options
 from rewire.training.rewiring import Rewiring
@@ -61,8 +56,7 @@ def train(
     settings, seed = config["trainer"], config["seed"]
     device = choose_device(settings["device"])
     precision = choose_precision(settings["precision"], device)
-    if settings["threads"]:
-        torch.set_num_threads(settings["threads"])
+    use_threads(settings["threads"])
     epochs = settings["epochs"]
     if not (isinstance(epochs, int) and epochs >= 1):
         raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
@@ -95,39 +89,19 @@ def train(
     )
     rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=seed)
     history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
-    # Progress bar where somebody watches, one line per epoch where a log is written.
-    watched = sys.stderr.isatty()
-    callbacks: list[Callback] = [rewiring, history]
-    if watched:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
-    resume = None
-    if settings["checkpoint_every"]:
-        callbacks.append(
-            ModelCheckpoint(
-                writable_folder(checkpoints),
-                filename="last",
-                every_n_epochs=settings["checkpoint_every"],
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
-        resume = resumable(checkpoints, config)
-    quiet_lightning()
-    trainer = pl.Trainer(
-        accelerator=device.type if device.type == "cpu" else "gpu",
-        devices=1,
-        precision=precision,
-        max_epochs=epochs,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=bool(settings["checkpoint_every"]),
-        enable_progress_bar=watched,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
     held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
-    trainer.fit(module, batches, held_out, ckpt_path=resume)
+    trainer = fit(
+        module,
+        batches,
+        held_out=held_out,
+        callbacks=[rewiring, history],
+        device=device,
+        precision=precision,
+        checkpoints=checkpoints,
+        config=config,
+        max_epochs=epochs,
+        every_epochs=settings["checkpoint_every"],
+    )
 
     model.to(device).eval()
     correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
@@ -150,19 +124,3 @@ def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:
     STRATEGIES[rewire["name"]]
     search = Search(metric=rewire["metric"], ties=rewire["ties"])
     return StrategyOptions(search=search, gamma=rewire["gamma"]), rewire["name"]
-
-
-def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if it was written by exactly this configuration."""
-    marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
-    if state.is_file() and marker.is_file() and read_json(marker) == dict(config):
-        return state
-    state.unlink(missing_ok=True)
-    write_json(marker, dict(config))
-    return None
-
-
-def quiet_lightning() -> None:
-    """Keep hints about loggers, loaders and devices out of the terminal."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")

@@ -1,0 +1,50 @@
+"""Second document, stage 1: train one dense network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rewire.files import write_json, write_text
+from rewire.models.artifact import save_dense
+from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import HISTORY, METRICS, as_csv, deciding, run_cell
+from rewire.tracking import Tracker
+from rewire.training.dense_runner import train_dense
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Train the cell that `config` names; see `conf/blog/config.yaml`."""
+    run_cell("blog_train", config, overrides, work)
+
+
+def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+    checkpoints = folder.parents[1] / "checkpoints" / folder.name
+    trained = train_dense(
+        {**deciding(config, "blog_train"), "data": config["data"]},
+        checkpoints=checkpoints,
+        tracker=tracker,
+        report=lambda line: print(line, flush=True),
+    )
+    save_dense(folder / WEIGHTS, trained.model, spec=config["network"])
+    write_json(folder / METRICS, trained.metrics)
+    write_text(folder / HISTORY, as_csv(trained.history))
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    tracker.summary(trained.metrics)
+    tracker.artifact(
+        f"weights-{folder.name}",
+        type="model",
+        files=[folder / WEIGHTS],
+        metadata=trained.metrics["clean"],
+    )
+    print(f"clean test accuracy {trained.metrics['clean']['accuracy']:.2f} %")
+    return [WEIGHTS, METRICS, HISTORY]
+
+
+if __name__ == "__main__":
+    from rewire.stages.entry import launch
+
+    launch("blog_train")

@@ -1,0 +1,154 @@
+"""One training of the second document, from a plain configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from rewire.data.batches import EvalBatches, TrainBatches
+from rewire.data.load import load_data
+from rewire.errors import InputError
+from rewire.evaluation.accuracy import counted, percent, predict_correct
+from rewire.models.dense import DenseNetwork, build_dense
+from rewire.tracking import Tracker
+from rewire.training.dense_module import DenseClassifier
+from rewire.training.device import choose_device, choose_precision, use_threads
+from rewire.training.lightning import fit
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class TrainedDense:
+    """Result of a training: the network after the last step and its numbers."""
+
+    model: DenseNetwork
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def train_dense(
+    config: Mapping[str, Any],
+    *,
+    checkpoints: Path,
+    tracker: Tracker,
+    report: Callable[[str], None],
+) -> TrainedDense:
+    """Train one network to the end, going on from the last checkpoint if there is one.
+
+    Args:
+        config: plain resolved configuration with data, network, head, trainer and seed.
+        checkpoints: folder for the state to resume from; belongs to this configuration alone.
+        tracker: receives curves.
+        report: called with one line of text every `trainer.log_every` steps.
+    """
+    settings, seed = config["trainer"], config["seed"]
+    device = choose_device(settings["device"])
+    precision = choose_precision(settings["precision"], device)
+    use_threads(settings["threads"])
+    # L2 inside Adam shrinks weights without data gradient for ever; denormal numbers are slow.
+    torch.set_flush_denormal(True)
+    if not (isinstance(settings["log_every"], int) and settings["log_every"] >= 1):
+        raise InputError(f"trainer.log_every is {settings['log_every']}. Allowed: 1 or more.")
+
+    model = build_dense(**config["network"], seed=seed)
+    head = config["head"]
+    module = DenseClassifier(
+        model,
+        head=head["name"],
+        scale=head["scale"],
+        l2=head["l2"],
+        phases=settings["phases"],
+        seed=seed,
+    )
+    data = dict(config["data"])
+    augmentation = data.pop("augmentation")
+    training, validation, test = load_data(**data)
+    batches = TrainBatches(
+        training,
+        batch_size=settings["batch_size"],
+        seed=seed,
+        augmentation=augmentation,
+        device=device,
+    )
+    held_out, judged = (
+        EvalBatches(images, batch_size=EVALUATION_BATCH, device=device)
+        for images in (validation, test)
+    )
+    progress = Progress(held_out, tracker=tracker, every=settings["log_every"], report=report)
+    steps = sum(steps for _, steps in settings["phases"])
+    fit(
+        module,
+        batches,
+        callbacks=[progress],
+        device=device,
+        precision=precision,
+        checkpoints=checkpoints,
+        config=config,
+        every_steps=settings["checkpoint_every"],
+        max_steps=steps,
+    )
+    model.to(device).eval()
+    metrics: dict[str, Any] = {}
+    for name, images in (("clean", judged), ("validation", held_out)):
+        if len(images):
+            correct = predict_correct(model, images)
+            metrics[name] = counted(int(correct.sum()), len(correct))
+    metrics |= {"steps": steps, "selection": "last step", "precision": precision}
+    return TrainedDense(model.cpu(), metrics, progress.rows)
+
+
+class Progress(pl.Callback):
+    """One row of numbers every `every` steps: mean loss since the last row, held-out accuracy.
+
+    Rows are made before checkpoints are written, so that a resumed run repeats none and misses
+    none.
+    """
+
+    def __init__(
+        self, held_out: EvalBatches, *, tracker: Tracker, every: int, report: Callable[[str], None]
+    ) -> None:
+        self.held_out, self.tracker, self.every, self.report = held_out, tracker, every, report
+        self.rows: list[dict[str, Any]] = []
+        self._losses: list[torch.Tensor] = []
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: DenseClassifier, *args: Any) -> None:
+        self._losses.append(module.latest)
+        step = trainer.global_step
+        if step % self.every and step != trainer.max_steps:
+            return
+        loss = float(torch.stack(self._losses).double().mean())
+        if not loss < float("inf"):
+            raise InputError(
+                f"the loss is {loss} after {step} steps: the training diverged. "
+                "Allowed: a smaller learning rate in trainer.phases."
+            )
+        row = {"step": step, "train_loss": round(loss, 8)}
+        if len(self.held_out):
+            correct = predict_correct(module.model, self.held_out)
+            row["validation_accuracy"] = round(percent(correct), 6)
+        self.rows.append(row)
+        self.tracker.log({f"train/{k}": v for k, v in row.items() if k != "step"}, step=step)
+        seconds, self._started = time.perf_counter() - self._started, time.perf_counter()
+        validation = row.get("validation_accuracy")
+        self.report(
+            f"step {step:,}/{trainer.max_steps:,}  loss {loss:.5f}  "
+            + (f"validation {validation:.2f} %  " if validation is not None else "")
+            + f"{seconds:.0f} s"
+        )
+        self._losses = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "losses": [float(loss) for loss in self._losses]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = list(state["rows"])
+        device = self.held_out.data.images.device
+        self._losses = [torch.tensor(loss, device=device) for loss in state["losses"]]

@@ -1,0 +1,95 @@
+"""The Lightning trainer of both documents: quiet, on one device, resumable."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+
+from rewire.files import read_json, writable_folder, write_json
+
+
+def fit(
+    module: pl.LightningModule,
+    batches: Iterable[Any],
+    *,
+    held_out: Iterable[Any] | None = None,
+    callbacks: Sequence[Callback],
+    device: torch.device,
+    precision: str,
+    checkpoints: Path,
+    config: Mapping[str, Any],
+    max_epochs: int = -1,
+    max_steps: int = -1,
+    every_epochs: int = 0,
+    every_steps: int = 0,
+) -> pl.Trainer:
+    """Train `module` to the end, going on from the last checkpoint of this configuration.
+
+    Args:
+        module: what is trained, in place.
+        batches: training batches; `held_out` those of the validation after every epoch.
+        callbacks: in the order in which they are called; checkpoints are written after them.
+        device, precision: where and how to compute.
+        checkpoints: folder for the state to resume from.
+        config: the configuration that the state must belong to.
+        max_epochs, max_steps: the end; one of them is given.
+        every_epochs, every_steps: between two states, 0 for none.
+    """
+    # Progress bar where somebody watches, lines where a log is written.
+    watched = sys.stderr.isatty()
+    everything = [*callbacks, *([TQDMProgressBar(refresh_rate=10)] if watched else [])]
+    resume, saves = None, bool(every_epochs or every_steps)
+    if saves:
+        folder = writable_folder(checkpoints)
+        everything.append(
+            ModelCheckpoint(
+                folder,
+                filename="last",
+                every_n_epochs=every_epochs or None,
+                every_n_train_steps=every_steps or None,
+                save_on_train_epoch_end=bool(every_epochs),
+                enable_version_counter=False,
+            )
+        )
+        resume = resumable(checkpoints, config)
+    quiet_lightning()
+    trainer = pl.Trainer(
+        accelerator=device.type if device.type == "cpu" else "gpu",
+        devices=1,
+        precision=precision,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        callbacks=everything,
+        logger=False,
+        enable_checkpointing=saves,
+        enable_progress_bar=watched,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, batches, held_out, ckpt_path=resume)
+    return trainer
+
+
+def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from, if it was written by exactly this configuration."""
+    marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
+    if state.is_file() and marker.is_file() and read_json(marker) == dict(config):
+        return state
+    state.unlink(missing_ok=True)
+    write_json(marker, dict(config))
+    return None
+
+
+def quiet_lightning() -> None:
+    """Keep hints about loggers, loaders and devices out of the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
