@@ -79,6 +79,12 @@ def quadratic_softmax(logits: Tensor, target: Tensor) -> Tensor:
     return quadratic_linear(logits.softmax(dim=1), target)
 
 
+def pair_label(pair: Pair) -> str:
+    """The article's name of a vector: 3/.25 for class 3 and limit 0.25."""
+    target, limit = pair
+    return f"{target}/{limit:g}".replace("/0.", "/.")
+
+
 def check_pairs(pairs: Sequence[Pair]) -> None:
     """Refuse anything but a non-empty list of (class 0..9, limit in (0, 1]).
 

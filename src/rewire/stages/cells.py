@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewire.files import MANIFEST
+
 LONGEST_SUFFIX = 60
-WEIGHTS, NOISE = "weights.safetensors", "noise.safetensors"
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ BLOG = Document(
         ("data", "network", "head", "trainer"),
         blog_train=((), {}),
         blog_noise=(("noise",), {"blog_train": WEIGHTS}),
-        blog_curves=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
-        blog_adaptive=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
+        blog_curves=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": MANIFEST}),
+        blog_adaptive=(("noise", "curves"), {"blog_train": WEIGHTS, "blog_noise": MANIFEST}),
         blog_transfer=(("noise",), {}),
-        blog_decoupled=(("noise", "decoupled"), {"blog_train": WEIGHTS, "blog_noise": NOISE}),
+        blog_decoupled=(("noise", "decoupled"), {"blog_train": WEIGHTS, "blog_noise": MANIFEST}),
         blog_tables=((), {}),
     ),
 )

@@ -52,19 +52,37 @@ def inputs_of(
 ) -> dict[str, str | None]:
     """Hashes of the files that a stage reads: a re-trained network makes its result stale."""
     inputs = document_of(stage).stages[stage].inputs
-    sources = {s: sibling(config, overrides, s) / name for s, name in inputs.items()}
-    return {s: sha256(path) if path.is_file() else None for s, path in sources.items()}
+    return hashes({s: sibling(config, overrides, s) / name for s, name in inputs.items()})
 
 
-def run_cell(stage: str, config: DictConfig, overrides: list[str], work: Work) -> None:
+def hashes(paths: Mapping[str, Path]) -> dict[str, str | None]:
+    """SHA-256 of every file, None for a missing one."""
+    return {name: sha256(path) if path.is_file() else None for name, path in paths.items()}
+
+
+def run_cell(
+    stage: str,
+    config: DictConfig,
+    overrides: list[str],
+    work: Work,
+    *,
+    more_inputs: Mapping[str, Path] | None = None,
+) -> None:
     """Do `work` for one cell unless its finished result is there.
+
+    Args:
+        stage, config, overrides: what to run.
+        work: does it; see `Work`. Its configuration has the hashes of the inputs as `inputs`.
+        more_inputs: files of other cells that are read, by name.
 
     Raises:
         InputError: for a value that cannot be used; nothing is left half-written.
     """
     plain = OmegaConf.to_container(config, resolve=True)
     folder = sibling(plain, overrides, stage)
-    decided = deciding(plain, stage) | {"inputs": inputs_of(stage, plain, overrides)}
+    inputs = inputs_of(stage, plain, overrides) | hashes(more_inputs or {})
+    plain["inputs"] = inputs
+    decided = deciding(plain, stage) | {"inputs": inputs}
     if not plain["force"] and is_finished(folder, config=decided):
         print(f"finished already: {folder} (force=true runs it again)")
         return
