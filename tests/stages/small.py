@@ -10,6 +10,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from rewire.stages.cells import THESIS, Document
 from rewire.stages.entry import CONF
 
 ROOT = CONF.parent
@@ -25,10 +26,11 @@ SMALL = (
 )
 
 
-def composed(*overrides: str) -> DictConfig:
-    """The root configuration with these overrides, as a stage gets it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+def composed(*overrides: str, document: Document = THESIS) -> DictConfig:
+    """A document's root configuration with these overrides, as a stage gets it."""
+    with initialize_config_dir(str(CONF / document.conf), version_base="1.3"):
+        search = f"hydra.searchpath=['file://{CONF}']"
+        return compose("config", overrides=[search, *overrides])
 
 
 def small(output: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
