@@ -17,6 +17,7 @@ from rewire.pruning.decoupled import (
     DecoupledNetwork,
     decouple,
     dense_as_csr,
+    logits_of,
     prune_entries,
 )
 
@@ -247,6 +248,57 @@ def test_a_pruned_network_runs_and_the_original_stays():
         logits(convs, linears, images, flatten="chw").numpy(),
         atol=1e-5,
     )
+
+
+def test_shared_layers_change_nothing():
+    convs, linears = small()
+    options = {"height": 6, "width": 5, "sparse_linears": False}
+    network = DecoupledNetwork.from_modules(convs, linears, **options)
+    images = pictures(4, 6, 5).numpy()
+    halves = {
+        layer.name: prune_entries(layer.weight, np.abs(layer.weight.data), 0.5)
+        for layer in network.layers[:2]
+    }
+    halves["fc1"] = network.layers[2].weight * 0.5
+    calls = []
+
+    class Counted(DecoupledNetwork):
+        def _output(self, index, x):
+            calls.append(index)
+            return super()._output(index, x)
+
+    counted = Counted(network.layers)
+    for names, shared in ((["conv1"], 0), (["conv2"], 1), (["fc1", "conv2"], 1), (["fc1"], 2)):
+        variants = [counted, *(counted.pruned({name: halves[name]}) for name in names)]
+        calls.clear()
+        found = logits_of(variants, images)
+        assert len(calls) == shared + len(variants) * (5 - shared)
+        for variant, values in zip(variants, found, strict=True):
+            np.testing.assert_array_equal(values, variant(images))
+    calls.clear()
+    first, second = logits_of([counted, counted.pruned({})], images)
+    assert calls == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(first, second)
+
+
+def test_entries_and_those_with_an_active_input():
+    convs, linears = small()
+    for sparse_linears in (True, False):
+        options = {"height": 6, "width": 5, "sparse_linears": sparse_linears}
+        network = DecoupledNetwork.from_modules(convs, linears, **options)
+        source = np.random.default_rng(0)
+        for layer in network.layers:
+            inputs, outputs = layer.weight.shape
+            mean = source.random(inputs) * (source.random(inputs) < 0.7)
+            every = (
+                loop_matrix(convs[int(layer.name[-1]) - 1], 6, 5)
+                if layer.name.startswith("conv")
+                else [(i, j) for i in range(inputs) for j in range(outputs)]
+            )
+            assert layer.entries == len(every)
+            active = layer.active_entries(mean)
+            assert active == sum(mean[i] != 0 for i, _ in every)
+            assert 0 < active < layer.entries
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,17 @@ class DecoupledLayer:
     weight: sparse.csr_array | np.ndarray
     bias: np.ndarray
 
+    @property
+    def entries(self) -> int:
+        """Number of stored weights; zeros that are stored count."""
+        return self.weight.nnz if sparse.issparse(self.weight) else self.weight.size
+
+    def active_entries(self, mean: np.ndarray) -> int:
+        """Number of stored weights whose input has a mean (in,) other than 0."""
+        outputs = self.weight.shape[1]
+        each = np.diff(self.weight.indptr) if sparse.issparse(self.weight) else outputs
+        return int(((mean != 0) * each).sum())
+
 
 @dataclass(frozen=True)
 class DecoupledNetwork:
@@ -182,10 +193,7 @@ class DecoupledNetwork:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits (B, classes) of images (B, ...) with one channel or channels last."""
-        x = self._flat(images)
-        for index in range(len(self.layers)):
-            x = self._output(index, x)
-        return x
+        return self._through(self._flat(images), 0, len(self.layers))
 
     def mean_inputs(self, images: np.ndarray, *, batch_size: int = 100) -> dict[str, np.ndarray]:
         """Layer name → mean input float64 (in,) over images (N, ...).
@@ -206,6 +214,11 @@ class DecoupledNetwork:
     def _flat(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(images, self.layers[0].bias.dtype).reshape(len(images), -1)
 
+    def _through(self, x: np.ndarray, start: int, stop: int) -> np.ndarray:
+        for index in range(start, stop):
+            x = self._output(index, x)
+        return x
+
     def _output(self, index: int, x: np.ndarray) -> np.ndarray:
         layer = self.layers[index]
         x = x @ layer.weight + layer.bias
@@ -221,6 +234,22 @@ class DecoupledNetwork:
                 for layer in self.layers
             ),
         )
+
+
+def logits_of(networks: Sequence[DecoupledNetwork], images: np.ndarray) -> list[np.ndarray]:
+    """Logits (B, classes) of networks that `pruned` made of one network, and of that one.
+
+    Layers before the first one that differs are computed once; the result is exactly what every
+    network gives by itself.
+    """
+    first = networks[0]
+    shared = 0
+    for same in zip(*(network.layers for network in networks), strict=True):
+        if any(layer.weight is not same[0].weight for layer in same):
+            break
+        shared += 1
+    x = first._through(first._flat(images), 0, shared)
+    return [network._through(x, shared, len(network.layers)) for network in networks]
 
 
 def _bias(module: nn.Module, outputs: int, dtype: Any) -> np.ndarray:

@@ -6,9 +6,10 @@ the line time = a + b · entries through them.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from scipy import sparse
 
 from rewire.errors import InputError
+from rewire.pruning.decoupled import SCORES, DecoupledNetwork, prune_entries
 from rewire.registry import Registry
 
 # The first products of a matrix take up to twenty times as long as the later ones.
@@ -51,7 +53,8 @@ def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> dict[str, floa
     """Least-squares line seconds = a + b · entries.
 
     Returns:
-        `a` in seconds and `b` in seconds per entry.
+        `a` in seconds, `b` in seconds per entry, and `r2`, the share of the variance of the
+        seconds that the line explains (1 if they are all equal).
 
     Raises:
         InputError: unless there are two different numbers of entries.
@@ -60,8 +63,12 @@ def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> dict[str, floa
         raise InputError(
             f"no line through {sorted(set(entries))} entries. Allowed: at least two numbers."
         )
-    slope, intercept = np.polyfit(np.asarray(entries, float), np.asarray(seconds, float), 1)
-    return {"a": float(intercept), "b": float(slope)}
+    x, y = np.asarray(entries, float), np.asarray(seconds, float)
+    slope, intercept = np.polyfit(x, y, 1)
+    total = np.square(y - y.mean()).sum()
+    unexplained = np.square(y - intercept - slope * x).sum()
+    r2 = 1 - unexplained / total if total else 1.0
+    return {"a": float(intercept), "b": float(slope), "r2": float(r2)}
 
 
 def product_cost(
@@ -83,7 +90,7 @@ def product_cost(
 
     Returns:
         `measurements`: `backend`, `batch_size`, `entries`, `seconds` (of one product) each;
-        `fits`: `backend`, `batch_size`, `a`, `b` each (see `fit_cost`).
+        `fits`: `backend`, `batch_size`, `a`, `b`, `r2` each (see `fit_cost`).
 
     Raises:
         InputError: for fewer than two numbers of entries, an unknown backend, or a count below 1.
@@ -112,6 +119,38 @@ def product_cost(
     finally:
         torch.set_num_threads(threads)
     return {"measurements": measurements, "fits": fits}
+
+
+def layer_cost(
+    network: DecoupledNetwork,
+    means: Mapping[str, np.ndarray],
+    *,
+    metric: str,
+    ratios: Sequence[float],
+    **options: Any,
+) -> dict[str, list[dict[str, Any]]]:
+    """`product_cost` of every sparse layer, whole and pruned; one line through all of them.
+
+    Args:
+        network: the unpruned network.
+        means: what `network.mean_inputs` gave.
+        metric: a name in `SCORES`.
+        ratios: shares of each layer's entries that go.
+        options: of `product_cost`.
+
+    Returns:
+        As `product_cost`; measurements have `layer` and `ratio`, too.
+    """
+    matrices = {}
+    for layer in network.layers:
+        if sparse.issparse(layer.weight):
+            score = SCORES[metric](layer.weight, means[layer.name])
+            for ratio in sorted({0.0, *ratios}):
+                matrices[layer.name, ratio] = prune_entries(layer.weight, score, ratio)
+    cost = product_cost(matrices.values(), **options)
+    labels = itertools.cycle({"layer": layer, "ratio": ratio} for layer, ratio in matrices)
+    rows = [label | row for label, row in zip(labels, cost["measurements"], strict=False)]
+    return cost | {"measurements": rows}
 
 
 def _inputs(matrix: sparse.csr_array, size: int) -> np.ndarray:

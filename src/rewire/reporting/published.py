@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class TableSpec:
         columns: value of a result's `axis` -> header, in order.
         rows: the rows in order.
         axis: field of a result that chooses the column.
+        tolerances: column -> its own tolerance, where it is not `tolerance`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class TableSpec:
     columns: Mapping[str, str]
     rows: tuple[Row, ...]
     axis: str = "rewire"
+    tolerances: Mapping[str, float] = field(default_factory=dict)
 
 
 def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
@@ -71,14 +73,16 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
     _check_keys(raw, required, where, optional={"axis"})
     if raw["direction"] not in DIRECTIONS:
         raise unknown_name(f"direction in {where}", raw["direction"], DIRECTIONS)
-    if not _is_number(raw["tolerance"]) or raw["tolerance"] < 0:
-        raise InputError(f"{where}: tolerance is {raw['tolerance']!r}. Allowed: a number >= 0.")
+    _check_tolerance(raw["tolerance"], where)
     if not isinstance(raw["columns"], Mapping) or not raw["columns"]:
         raise InputError(f"{where}: columns must map a column to {{header: ...}}, at least one.")
-    columns = {}
+    columns, tolerances = {}, {}
     for key, column in raw["columns"].items():
-        _check_keys(column, {"header"}, f"{where}, column '{key}'")
+        _check_keys(column, {"header"}, f"{where}, column '{key}'", optional={"tolerance"})
         columns[str(key)] = str(column["header"])
+        if "tolerance" in column:
+            _check_tolerance(column["tolerance"], f"{where}, column '{key}'")
+            tolerances[str(key)] = float(column["tolerance"])
     if not isinstance(raw["rows"], Iterable) or not raw["rows"]:
         raise InputError(f"{where}: rows must be a list with at least one row.")
     rows = tuple(_parse_row(row, columns, where) for row in raw["rows"])
@@ -91,6 +95,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
         columns=columns,
         rows=rows,
         axis=str(raw.get("axis", "rewire")),
+        tolerances=tolerances,
     )
 
 
@@ -132,6 +137,11 @@ def _check_keys(
             raise unknown_name(f"key in {where}:", key, required | optional)
     if missing := sorted(required - set(raw)):
         raise InputError(f"{where} lacks {', '.join(missing)}.")
+
+
+def _check_tolerance(value: Any, where: str) -> None:
+    if not _is_number(value) or value < 0:
+        raise InputError(f"{where}: tolerance is {value!r}. Allowed: a number >= 0.")
 
 
 def _check_distinct(names: list[str], what: str) -> None:

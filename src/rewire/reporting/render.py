@@ -170,8 +170,13 @@ def _explanation(table: Table, *, latex: bool = False) -> list[str]:
     spec = table.spec
     counts = sorted({cell.n for cell in table.cells if cell.n})
     kinds = {cell.interval for cell in table.cells if cell.n}
-    points = "point" if spec.tolerance == 1 else "points"
-    near = f"{spec.tolerance:g} {points if spec.unit == '%' else spec.unit}"
+    near = _amount(spec.tolerance, spec.unit)
+    if spec.tolerances:
+        own = [
+            f"{spec.columns[column]}: {_amount(value, spec.unit)}"
+            for column, value in spec.tolerances.items()
+        ]
+        near += f" ({', '.join(own)})"
     layout = "below (published, ours - published)" if latex else "(published, ours - published)"
     lines = [
         f"A cell is ours [95 % interval] {layout}, in {spec.unit}; {spec.direction} is better."
@@ -198,6 +203,12 @@ def _explanation(table: Table, *, latex: bool = False) -> list[str]:
     else:
         lines.append(f"✓ within {near} of the published value, ✗ differs by more.")
     return lines
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit != "%":
+        return f"{value:g} {unit}"
+    return f"{value:g} {'point' if value == 1 else 'points'}"
 
 
 def _plain(value: float | str | None) -> str:

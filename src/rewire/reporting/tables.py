@@ -99,7 +99,12 @@ def _cell(
         published=published,
         n=len(found),
         ci95=ci95,
-        verdict=_verdict(ours, difference, tolerance=spec.tolerance, profile=profile),
+        verdict=_verdict(
+            ours,
+            difference,
+            tolerance=spec.tolerances.get(column, spec.tolerance),
+            profile=profile,
+        ),
         difference=difference,
         interval=interval,
     )
