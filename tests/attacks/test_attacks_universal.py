@@ -15,6 +15,7 @@ from rewire.attacks.universal import (
     OPTIMISERS,
     VARIANTS,
     apply_noise,
+    check_recipe,
     make_noise,
 )
 from rewire.errors import InputError
@@ -158,6 +159,31 @@ def test_noise_moves_images_to_the_target_and_stays_within_the_limit():
         assert after.mean() > 0.95
 
 
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_bf16_noise_is_float32_finite_and_effective_in_float32(variant):
+    model, images = network(), batches(60, 30)
+    fed = []
+    model[1].register_forward_hook(lambda layer, inputs, output: fed.append(output.dtype))
+    options = {"pairs": PAIRS, "variant": variant, "steps": 60, "lr": 1.0}
+    noise = make_noise(model, images, precision="bf16-mixed", **options)
+    assert set(fed) == {torch.bfloat16}
+    assert noise.dtype == torch.float32
+    assert noise.isfinite().all()
+    exact = make_noise(model, images, precision="32-true", **options)
+    assert set(fed) == {torch.bfloat16, torch.float32}
+    assert not torch.equal(noise, exact)
+    model.eval()
+    (x,) = batches(1, 300, seed=9)
+    for (target, limit), ours, theirs in zip(PAIRS, noise, exact, strict=True):
+        assert ours.abs().max() <= torch.tensor(limit)
+        reached = [
+            (model(apply_noise(x, vector, evaluation="E2")).argmax(dim=1) == target).sum().item()
+            for vector in (ours, theirs)
+        ]
+        assert reached[0] > 0.95 * len(x)
+        assert abs(reached[0] - reached[1]) < 0.03 * len(x)
+
+
 def test_the_model_is_left_as_it_was_and_judged_in_evaluation_mode():
     model = network().train()
     model[3].eval()
@@ -205,12 +231,20 @@ def test_batches_after_the_last_step_are_not_drawn():
         ({"loss": "cross"}, "Allowed: ce, quadratic_linear, quadratic_softmax"),
         ({"optimiser": "adma"}, "Did you mean 'adam'"),
         ({"vectors_per_pass": 0}, "vectors_per_pass is 0"),
+        ({"precision": "fp8"}, "unknown noise precision 'fp8'.*Allowed: 32-true, bf16-mixed"),
+        ({"pairs": 3}, "the noise pairs are 3"),
+        ({"pairs": "3/.25"}, "the noise pairs are '3/.25'"),
+        ({"pairs": [(3, 0.25), 5]}, r"a noise pair is 5. Allowed: \(class, limit\)"),
+        ({"pairs": [(3, 0.25, 1)]}, "a noise pair is"),
     ],
 )
 def test_values_that_are_not_allowed(changed, message):
     options = {"pairs": [(1, 0.1)], "steps": 2} | changed
     with pytest.raises(InputError, match=message):
         make_noise(network(), batches(2), **options)
+    if options["steps"] != 3:  # how many batches there are is known at the end
+        with pytest.raises(InputError, match=message):
+            check_recipe(**options)
 
 
 def test_no_batch_and_a_broken_model():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rewire.attacks.universal import load_noise, save_noise
+from rewire.attacks.universal_files import load_noise, save_noise
 from rewire.errors import InputError
 
 PIXELS = 784
@@ -24,6 +24,19 @@ def test_noise_survives_the_disk(tmp_path):
     assert torch.equal(loaded, noise)
     assert pairs == PAIRS
     assert variant == "G2"
+    first = (tmp_path / "noise.safetensors").read_bytes()
+    for _ in range(20):
+        save_noise(tmp_path / "noise.safetensors", noise, pairs=PAIRS, variant="G2")
+        assert (tmp_path / "noise.safetensors").read_bytes() == first
+
+
+def test_noise_of_other_pairs_than_expected(tmp_path):
+    path = tmp_path / "noise.safetensors"
+    save_noise(path, torch.zeros(2, PIXELS), pairs=PAIRS[:2], variant="G1")
+    assert load_noise(path, expected=[[3, 0.25], [2, 0.25]])[1] == PAIRS[:2]
+    for other in (PAIRS[:1], [PAIRS[1], PAIRS[0]], [(3, 0.25), (2, 0.2)], []):
+        with pytest.raises(InputError, match=r"is of other pairs: 3/.25 2/.25, not"):
+            load_noise(path, expected=other)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +59,8 @@ def test_wrong_noise_is_neither_written_nor_read(tmp_path, changed, message):
     with pytest.raises(InputError, match=message):
         save_noise(path, value["noise"], pairs=value["pairs"], variant=value["variant"])
     assert not path.exists()
-    metadata = {"pairs": json.dumps(value["pairs"]), "variant": value["variant"]}
-    save_file({"noise": value["noise"]}, path, metadata=metadata)
+    made = {"pairs": value["pairs"], "variant": value["variant"]}
+    save_file({"noise": value["noise"]}, path, metadata={"made": json.dumps(made)})
     with pytest.raises(InputError, match=message):
         load_noise(path)
 
@@ -61,10 +74,12 @@ def test_damaged_files(tmp_path):
     path.write_bytes(whole[:-100])
     with pytest.raises(InputError, match="damaged"):
         load_noise(path)
-    for metadata in (None, {"variant": "G1"}, {"pairs": "[1]", "variant": "G1"}):
+    for made in ("", "{", "[]", '{"variant": "G1"}', '{"pairs": [1], "variant": "G1"}'):
+        metadata = {"made": made} if made else None
         save_file({"noise": torch.zeros(1, PIXELS)}, path, metadata=metadata)
         with pytest.raises(InputError, match="damaged or of another kind"):
             load_noise(path)
-    save_file({"other": torch.zeros(1)}, path, metadata={"pairs": "[[1, 0.1]]", "variant": "G1"})
+    made = '{"pairs": [[1, 0.1]], "variant": "G1"}'
+    save_file({"other": torch.zeros(1)}, path, metadata={"made": made})
     with pytest.raises(InputError, match="damaged or of another kind"):
         load_noise(path)

@@ -11,6 +11,7 @@ from pruning.toys_pruned import PIXELS, Network, loop_activated, loop_inputs
 from torch import Tensor
 
 from rewire.errors import InputError
+from rewire.pruning.inputs import mean_inputs, metric_images
 from rewire.pruning.values import (
     METRICS,
     apply_masks,
@@ -18,7 +19,6 @@ from rewire.pruning.values import (
     combined_ratios,
     masks,
     masks_at,
-    mean_inputs,
     rank,
     ranks,
     removed_count,
@@ -95,6 +95,9 @@ def test_draws_of_images(model, images):
     other = mean_inputs(model, images, count=10, seed=4)
     torch.testing.assert_close(drawn, again)
     assert not torch.allclose(drawn["dense0"], other["dense0"])
+    shown = metric_images(images, count=10, seed=3)
+    torch.testing.assert_close(mean_inputs(model, shown), drawn)
+    assert torch.equal(metric_images(images, count=None, seed=3), images)
     everything = mean_inputs(model, images, count=40, seed=3)
     torch.testing.assert_close(everything, mean_inputs(model, images))
 
@@ -102,6 +105,8 @@ def test_draws_of_images(model, images):
     assert torch.equal(fresh["dense0"], drawn["dense0"])
     assert not torch.allclose(fresh["dense1"], drawn["dense1"])
     assert not torch.allclose(fresh["dense2"], drawn["dense2"])
+    second = mean_inputs(model, metric_images(images, count=10, seed=3, index=1))
+    torch.testing.assert_close(fresh["dense1"], second["dense1"])
     # With 40 of 40 images every draw is the same set.
     torch.testing.assert_close(
         mean_inputs(model, images, count=40, fresh=True), mean_inputs(model, images)
@@ -195,7 +200,7 @@ def test_combined_is_the_union_of_both_removals(model, images):
     rankings = {"activated": ranks(activated), "absolute": ranks(absolute)}
     plot = [(ratio, combined_ratios(ratio)) for ratio in (0.0, 0.05, 0.5, 0.9)]
     assert plot[1][1] == {"absolute": 0.05, "activated": 0.0}
-    assert plot[3][1] == {"absolute": 0.9, "activated": pytest.approx(0.83)}
+    assert plot[3][1] == {"absolute": 0.9, "activated": 0.83}
     assert combined_ratios(0.5, offset=0.15)["activated"] == 0.35
     table = {"absolute": 0.85, "activated": 0.80}
     for ratio, ratios in [*plot, (0.85, table)]:
@@ -223,6 +228,20 @@ def test_combined_is_the_union_of_both_removals(model, images):
     }
     with pytest.raises(InputError, match="Did you mean 'absolute'"):
         combined_masks(rankings, {"absolut": 0.5})
+    own = {"absolute": {"dense0": 0.3, "dense1": 0.9}, "activated": {"dense1": 0.2}}
+    found = combined_masks(rankings, own)
+    expected = {
+        "dense0": loop_mask(absolute["dense0"].numpy(), 0.3),
+        "dense1": loop_mask(absolute["dense1"].numpy(), 0.9)
+        & loop_mask(activated["dense1"].numpy(), 0.2),
+    }
+    for name, mask in expected.items():
+        np.testing.assert_array_equal(found[name].numpy(), mask)
+    assert list(masks_at(rankings["absolute"], {"dense1": 0.5})) == ["dense1"]
+    with pytest.raises(InputError, match="Did you mean 'dense1'"):
+        combined_masks(rankings, {"absolute": {"dense11": 0.5}})
+    assert combined_masks(rankings, {}) == {}
+    assert sparsity({}) == 0
 
 
 def test_masks_are_applied_and_the_exact_weights_come_back(model, images):

@@ -1,13 +1,13 @@
-"""Accuracy under universal noise: with and without every vector, over pruning ratios and heads.
+"""Accuracy under universal noise: with and without every vector, on one network and across heads.
 
-Blog article. Vectors are fixed while a network is pruned; "none" (the clean images) is always the
-first column. Accuracies are shares in [0, 1], as in the article's plots and table.
+Blog article; "none" (the clean images) is always the first column. Accuracies are shares in [0, 1],
+as in the article's plots and table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def accuracy_under_noise(
     Raises:
         InputError: for no image, unequal lengths, or a value that is not allowed.
     """
-    _check(images, labels, noise, evaluation, batch_size, exclude_targets)
+    check_judged(images, labels, noise, evaluation, batch_size, exclude_targets)
     first = _first_dense(model, images) if reuse_first_product and evaluation == "E1" else None
     correct = np.zeros(1 + len(noise), int)
     with full_float32(images.device), attack_mode(model):
@@ -73,46 +73,6 @@ def accuracy_under_noise(
         "images": counted.tolist(),
         "accuracy": (correct / np.maximum(counted, 1)).tolist(),
     }
-
-
-def pruning_curve(
-    model: nn.Module,
-    pruned: Callable[[float], AbstractContextManager[Any]],
-    ratios: Sequence[float],
-    images: Tensor,
-    labels: Tensor,
-    noise: Tensor,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    **options: Any,
-) -> np.ndarray:
-    """Accuracy at every pruning ratio, without noise and under every vector.
-
-    The ratios are the true ones: the article's plots show the value of ratio r one step later.
-
-    Args:
-        model: the unpruned network.
-        pruned: context in which `model` is pruned at a ratio, e.g. with rankings `ranking`
-            `lambda ratio: apply_masks(model, masks_at(ranking, ratio))`.
-        ratios: R pruning ratios.
-        images, labels, noise: see `accuracy_under_noise`.
-        progress: called with (ratios done, R).
-        options: of `accuracy_under_noise`.
-
-    Returns:
-        float64 (R, 1 + V), shares in [0, 1].
-
-    Raises:
-        InputError: as `accuracy_under_noise`.
-    """
-    curve = np.empty((len(ratios), 1 + len(noise)))
-    for row, ratio in enumerate(ratios):
-        with pruned(ratio):
-            result = accuracy_under_noise(model, images, labels, noise, **options)
-        curve[row] = result["accuracy"]
-        if progress is not None:
-            progress(row + 1, len(ratios))
-    return curve
 
 
 def transfer_matrix(
@@ -151,7 +111,19 @@ def transfer_matrix(
     return matrix
 
 
-def _check(images, labels, noise, evaluation, batch_size, exclude_targets) -> None:
+def check_judged(
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    evaluation: str,
+    batch_size: int,
+    exclude_targets: Sequence[int] | None = None,
+) -> None:
+    """Refuse what `accuracy_under_noise` cannot judge.
+
+    Raises:
+        InputError: for no image, unequal lengths, or a value that is not allowed.
+    """
     EVALUATIONS[evaluation]  # refuses an unknown name
     check_count("batch_size", batch_size)
     if not len(images) == len(labels) > 0:

@@ -20,6 +20,9 @@ from rewire.rng import generator
 Masks = dict[str, Tensor]
 """Matrix name → bool (out, in), True where the weight is kept; absent matrices are kept whole."""
 
+Ratio = float | Mapping[str, float]
+"""Share of weights that go: the same of every ranked matrix, or matrix name → its own."""
+
 Metric = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
 """(weight (out, in), mean input (in,), generator) → (out, in); the smallest values go first."""
 
@@ -81,7 +84,7 @@ def score(
     Args:
         model: the unpruned network.
         metric: a name in `METRICS`.
-        means: what `mean_inputs` gave; for "activated" and "mean_x".
+        means: what `inputs.mean_inputs` gave; for "activated" and "mean_x".
         seed: for "random".
         include_output: whether the output layer is scored, too, and so pruned.
 
@@ -103,63 +106,6 @@ def score(
         )
         for index, (name, weight) in enumerate(weights.items())
     }
-
-
-@torch.no_grad()
-def mean_inputs(
-    model: nn.Module,
-    images: Tensor,
-    *,
-    count: int | None = None,
-    fresh: bool = False,
-    seed: int = 0,
-    batch_size: int = 500,
-) -> dict[str, Tensor]:
-    """Mean input of every weight matrix, the output layer included.
-
-    Args:
-        model: the unpruned network, read in evaluation mode.
-        images: float (N, ...) in [0, 1] on the model's device.
-        count: images drawn at random without replacement; the article's code takes 200 training
-            images. `None` takes all.
-        fresh: whether each matrix gets a draw of its own, as coded by the author.
-        seed: of the draws.
-        batch_size: images per forward pass.
-
-    Returns:
-        Matrix name → float32 (in,), summed in float64.
-
-    Raises:
-        InputError: for a count outside 1..N.
-    """
-    asked = len(images) if count is None else count
-    if not 1 <= asked <= len(images):
-        raise InputError(f"{asked} images for the metric of {len(images)}. Allowed: 1 to all.")
-    if count is None:
-        return _mean_inputs(model, images, batch_size)
-
-    def draw(index: int) -> dict[str, Tensor]:
-        order = torch.randperm(len(images), generator=generator(seed, "metric images", index))
-        return _mean_inputs(model, images[order[:count].to(images.device)], batch_size)
-
-    means = draw(0)
-    if fresh:
-        means |= {name: draw(index)[name] for index, name in enumerate(means) if index}
-    return means
-
-
-def _mean_inputs(model: nn.Module, images: Tensor, batch_size: int) -> dict[str, Tensor]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        sums: dict[str, Tensor] = {}
-        for x in images.split(batch_size):
-            for name, inputs in model.inputs_of(x).items():
-                sums[name] = sums.get(name, 0) + inputs.sum(dim=0, dtype=torch.float64)
-    finally:
-        for module, training in modes:
-            module.training = training
-    return {name: (total / len(images)).float() for name, total in sums.items()}
 
 
 def removed_count(ratio: float, size: int) -> int:
@@ -208,15 +154,19 @@ def ranks(
     }
 
 
-def masks_at(ranking: Mapping[str, Tensor], ratio: float) -> Masks:
+def masks_at(ranking: Mapping[str, Tensor], ratio: Ratio) -> Masks:
     """Masks that remove the first int(ratio · size) weights of every ranked matrix.
 
     Raises:
-        InputError: for a ratio outside [0, 1].
+        InputError: for a ratio outside [0, 1], or of a matrix that is not ranked.
     """
+    ratios = ratio if isinstance(ratio, Mapping) else dict.fromkeys(ranking, ratio)
+    for name in ratios:
+        if name not in ranking:
+            raise unknown_name("ranked matrix", name, ranking)
     return {
-        name: position >= removed_count(ratio, position.numel())
-        for name, position in ranking.items()
+        name: ranking[name] >= removed_count(ratio, ranking[name].numel())
+        for name, ratio in ratios.items()
     }
 
 
@@ -233,11 +183,12 @@ def masks(
 
 def combined_ratios(ratio: float, *, offset: float = 0.07) -> dict[str, float]:
     """The article's rule: absolute at `ratio`, activated at max(0, ratio − offset)."""
-    return {"absolute": ratio, "activated": max(0.0, ratio - offset)}
+    # Rounded, or 0.9 - 0.07 would be more than 0.83.
+    return {"absolute": ratio, "activated": max(0.0, round(ratio - offset, 9))}
 
 
 def combined_masks(
-    rankings: Mapping[str, Mapping[str, Tensor]], ratios: Mapping[str, float]
+    rankings: Mapping[str, Mapping[str, Tensor]], ratios: Mapping[str, Ratio]
 ) -> Masks:
     """Union of the removals of several metrics, all ranked on the unpruned network.
 
@@ -249,7 +200,7 @@ def combined_masks(
             {"absolute": 0.85, "activated": 0.80} for the table.
 
     Raises:
-        InputError: for a ratio outside [0, 1], or a metric without ranking.
+        InputError: for a ratio outside [0, 1], or a metric or matrix without ranking.
     """
     kept: Masks = {}
     for metric, ratio in ratios.items():
@@ -261,9 +212,9 @@ def combined_masks(
 
 
 def sparsity(masks: Mapping[str, Tensor]) -> float:
-    """Realised share of removed weights over all matrices of `masks`; at least one matrix."""
+    """Realised share of removed weights over all matrices of `masks`; 0 without any."""
     size = sum(mask.numel() for mask in masks.values())
-    return sum(int((~mask).sum()) for mask in masks.values()) / size
+    return sum(int((~mask).sum()) for mask in masks.values()) / max(size, 1)
 
 
 @contextmanager
