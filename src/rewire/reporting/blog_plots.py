@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewire.files import atomic_path
 from rewire.reporting.blog_data import CLEAN, Run, chosen_runs
 from rewire.reporting.blog_lines import Line, panel_lines
 from rewire.reporting.blog_published import Panel, Plot, Reading, parse_plot
-from rewire.structure.figures import DPI
+from rewire.structure.canvas import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +58,7 @@ def plot_curves(
     spec = spec if isinstance(spec, Plot) else parse_plot(spec)
     chosen = chosen_runs(runs, network=spec.network, head=head)
     lines = {p.curve: panel_lines(p, spec, chosen, evaluation) for p in spec.panels}
-    figure = _figure(HEIGHTS[len(spec.panels)])
+    figure = new_figure(WIDTH, HEIGHTS[len(spec.panels)], layout="constrained")
     grid = figure.subplots(1, len(spec.panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(grid, spec.panels, strict=True):
         _draw(axes, panel, spec, lines[panel.curve])
@@ -72,7 +71,7 @@ def plot_curves(
     texts = [f"{spec.caption} Published: {spec.images:,} test images.", note.strip()]
     text = "\n".join(textwrap.fill(paragraph, WRAP) for paragraph in texts)
     figure.supxlabel(text, fontsize=9, x=0.01, ha="left")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw(axes: Axes, panel: Panel, spec: Plot, lines: Mapping[str, Line]) -> None:
@@ -155,24 +154,3 @@ def _ran(lines: Sequence[Line]) -> str:
     seeds, curves = max(line.seeds for line in lines), max(line.curves for line in lines)
     text = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
     return f"{text}, {curves} draws of the metric" if curves > seeds else text
-
-
-def _figure(height: int) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: no global figures, no display.
-    figure = Figure(
-        figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: str | Path) -> np.ndarray:
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    with atomic_path(path) as temporary:
-        # The library's version would be the only text in the file.
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-    return pixels

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rewire.errors import InputError
-from rewire.files import atomic_path
-from rewire.structure.figures import BARS, DPI
+from rewire.structure.canvas import new_figure, save_figure
+from rewire.structure.figures import BARS
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 COLOURS = ("#000000", *BARS)
 STYLES = {"absolute": (":", "s"), "activated": ("-", "o")}
@@ -52,7 +52,7 @@ def robustness_plot(
     width = max(3 * LEGEND_COLUMN, PANEL[0] * in_a_row)
     in_legend = width // LEGEND_COLUMN
     legend = LEGEND_ROW * (2 + len(curves) // in_legend)
-    figure = _figure(width, PANEL[1] * rows + legend)
+    figure = new_figure(width, PANEL[1] * rows + legend, layout="constrained")
     panels = figure.subplots(rows, in_a_row, squeeze=False, sharex=True, sharey=True).flatten()
     for column, (panel, title) in enumerate(zip(panels, columns, strict=False)):
         panel.axhline(_percent(whole, column), color="0.6", label="not pruned")
@@ -85,7 +85,7 @@ def robustness_plot(
         fontsize=8,
         frameon=False,
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def cost_plot(cost: Mapping[str, Any], *, path: str | Path) -> np.ndarray:
@@ -105,7 +105,7 @@ def cost_plot(cost: Mapping[str, Any], *, path: str | Path) -> np.ndarray:
     if not sizes:
         raise InputError("no times to plot. Allowed: at least one backend and batch size.")
     backends = list(dict.fromkeys(fit["backend"] for fit in cost["fits"]))
-    figure = _figure(480 * len(sizes), 420)
+    figure = new_figure(480 * len(sizes), 420, layout="constrained")
     for panel, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
         for fit in (fit for fit in cost["fits"] if fit["batch_size"] == size):
             colour = BARS[backends.index(fit["backend"]) % len(BARS)]
@@ -127,29 +127,8 @@ def cost_plot(cost: Mapping[str, Any], *, path: str | Path) -> np.ndarray:
         panel.set_ylim(bottom=0)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=8, frameon=False, loc="upper left")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _percent(point: Mapping[str, Any], column: int) -> float:
     return 100 * point["correct"][column] / point["images"][column]
-
-
-def _figure(width: int, height: int) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: no global figures, no display.
-    figure = Figure(
-        figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: str | Path) -> np.ndarray:
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    with atomic_path(path) as temporary:
-        # The library's version would be the only text in the file.
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-    return pixels

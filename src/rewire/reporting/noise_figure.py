@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rewire.errors import InputError
-from rewire.structure.figures import _figure, _save
+from rewire.structure.canvas import new_figure, save_figure
 
 SIDE = 28  # pixels of an image
 PANEL = 84  # px of a drawn vector: three for every pixel of the image
@@ -45,7 +45,7 @@ def noise_plot(
     rows = -(-len(panels) // columns)
     width = GAP + across * (PANEL + GAP)
     height = SUPTITLE + rows * (TITLE + PANEL) + GAP
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     figure.text(0.5, 1 - 8 / height, suptitle, ha="center", va="top", fontsize=9)
     for number, (title, vector, limit) in enumerate(panels):
         row, column = divmod(number, columns)
@@ -56,7 +56,7 @@ def noise_plot(
         figure.figimage(enlarged, xo=left, yo=bottom, origin="upper", resize=False)
         middle, top = (left + PANEL / 2) / width, (bottom + PANEL + 3) / height
         figure.text(middle, top, title, ha="center", va="bottom", fontsize=8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _blue_white_red(values: np.ndarray) -> np.ndarray:

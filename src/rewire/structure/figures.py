@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rewire.errors import InputError
-from rewire.files import atomic_path
+from rewire.structure.canvas import new_figure, save_figure
 from rewire.structure.vectors import as_matrix, connected, zero_vectors
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 # The two ends of viridis.
 CONNECTED = (0xFD, 0xE7, 0x25)
@@ -22,7 +22,6 @@ ABSENT = (0x44, 0x01, 0x54)
 # Colour-blind safe (Okabe and Ito), told apart by order and legend.
 BARS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
-DPI = 100
 MARGIN = 48  # px around and between panels
 HEADER = 78  # px for the titles of the figure and the panels
 MIN_SLOT = 210  # px that a panel title needs
@@ -66,7 +65,7 @@ def matrix_plot(
     width = sum(slots) + MARGIN * (len(slots) + 1)
     height = max(image.shape[0] for image in images) + HEADER + MARGIN
 
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     figure.text(0.5, 1 - 10 / height, suptitle, ha="center", va="top", fontsize=11)
     left = MARGIN
     for (title, weight), matrix, image, slot in zip(panels, matrices, images, slots, strict=True):
@@ -90,7 +89,7 @@ def matrix_plot(
             fontsize=8,
         )
         left += slot + MARGIN
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def density_plot(
@@ -122,7 +121,7 @@ def density_plot(
             raise InputError(f"'{strategy}' has layers {list(values)}. Allowed: {layers}.")
     from matplotlib.ticker import LogLocator
 
-    figure = _figure(max(640, 180 + 90 * len(layers)), 440)
+    figure = new_figure(max(640, 180 + 90 * len(layers)), 440)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     positions = np.arange(len(layers))
@@ -146,23 +145,4 @@ def density_plot(
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=len(densities) + 1, frameon=False)
-    return _save(figure, path)
-
-
-def _figure(width: int, height: int) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: no global figures, no display.
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: str | Path) -> np.ndarray:
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    with atomic_path(path) as temporary:
-        # The library's version would be the only text in the file.
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-    return pixels
+    return save_figure(figure, path)
