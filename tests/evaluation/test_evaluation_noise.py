@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rewire.errors import InputError
-from rewire.evaluation import noise as module
-from rewire.evaluation.noise import accuracy_under_noise, pruning_curve, transfer_matrix
+from rewire.evaluation.noise import accuracy_under_noise, transfer_matrix
 
 PIXELS, COUNT, VECTORS = 784, 61, 4
 TARGETS = [3, 0, 3, 9]
 
 
 class Network(nn.Module):
-    """784-30-10 with dropout; `how` says how the first matrix is fed."""
+    """784-30-10 with dropout, behind a convolution if `how` says so."""
 
     def __init__(self, how: str = "dense", *, seed: int = 0) -> None:
         super().__init__()
@@ -31,24 +26,10 @@ class Network(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.2, generator=source)
 
-    def matrices(self) -> dict[str, nn.Parameter]:
-        return {"dense0": self.first.weight}
-
-    def output_matrix(self) -> nn.Parameter:
-        return self.output.weight
-
-    def inputs_of(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         if self.how == "conv":
             x = self.conv(x.view(-1, 1, 28, 28)).relu()
-        return {"dense0": x.flatten(1)}
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.inputs_of(x)["dense0"]
-        if self.how == "functional":
-            hidden = F.linear(x, self.first.weight, self.first.bias)
-        else:
-            hidden = self.first(x)
-        return self.output(self.dropout(hidden.relu()))
+        return self.output(self.dropout(self.first(x.flatten(1)).relu()))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +65,7 @@ def loop(model, data, *, evaluation: str, exclude: bool = False) -> tuple[list[i
     return correct, counted
 
 
-@pytest.mark.parametrize("how", ["dense", "conv", "functional"])
+@pytest.mark.parametrize("how", ["dense", "conv"])
 @pytest.mark.parametrize("evaluation", ["E1", "E2"])
 @pytest.mark.parametrize("exclude", [False, True])
 def test_counts_equal_a_loop_over_images(data, how, evaluation, exclude):
@@ -104,38 +85,6 @@ def test_counts_equal_a_loop_over_images(data, how, evaluation, exclude):
     assert (min(counted) < COUNT) == exclude
 
 
-@pytest.mark.parametrize("how", ["dense", "conv", "functional"])
-def test_the_reused_product_gives_the_same_logits(data, how):
-    images, _, noise = data
-    model = Network(how).eval()
-    first = module._first_dense(model, images)
-    assert (first is model.first) == (how == "dense")
-    with torch.no_grad():
-        fast = torch.stack(list(module._all_logits(model, images, noise, "E1", first)))
-        slow = torch.stack(list(module._all_logits(model, images, noise, "E1", None)))
-    assert fast.shape == (1 + VECTORS, COUNT, 10)
-    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=0)
-    assert torch.equal(fast, slow) == (how != "dense")
-    assert (slow[1:] - slow[0]).abs().amax(dim=(1, 2)).min() > 0.01
-    # The layer computes again afterwards.
-    assert torch.equal(model(images), slow[0])
-
-
-def test_the_reused_product_saves_first_layer_passes(data, monkeypatch):
-    model, seen = Network(), []
-    monkeypatch.setattr(
-        nn.Linear,
-        "forward",
-        lambda self, x: seen.append(self) or F.linear(x, self.weight, self.bias),
-    )
-    plain = accuracy_under_noise(model, *data, reuse_first_product=False)
-    assert sum(layer is model.first for layer in seen) == 1 + VECTORS
-    seen.clear()
-    reused = accuracy_under_noise(model, *data)
-    assert sum(layer is model.first for layer in seen) == 1  # the check on one image
-    assert plain == reused
-
-
 def test_any_network_and_any_batch_size(data):
     images, labels, noise = data
     model = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 10))
@@ -150,34 +99,6 @@ def test_logits_that_are_not_finite_are_wrong(data):
     model = Network()
     nn.init.constant_(model.output.bias, torch.nan)
     assert accuracy_under_noise(model, *data)["correct"] == [0] * (1 + VECTORS)
-
-
-def test_pruning_curve_measures_inside_the_context(data):
-    model, progress = Network(), []
-    order = torch.randperm(30 * PIXELS, generator=torch.Generator().manual_seed(2))
-    before = model.first.weight.detach().clone()
-
-    @contextmanager
-    def pruned(ratio: float):
-        kept = (order >= int(ratio * len(order))).view_as(before)
-        model.first.weight.data.mul_(kept)
-        yield
-        model.first.weight.data.copy_(before)
-
-    ratios = [0.0, 0.5, 0.9, 1.0]
-    curve = pruning_curve(
-        model, pruned, ratios, *data, evaluation="E2", progress=lambda *now: progress.append(now)
-    )
-    assert curve.shape == (4, 1 + VECTORS)
-    assert curve.dtype == np.float64
-    for row, ratio in zip(curve, ratios, strict=True):
-        with pruned(ratio):
-            correct, _ = loop(model, data, evaluation="E2")
-        np.testing.assert_array_equal(row, np.array(correct) / COUNT)
-    assert len({tuple(row) for row in curve}) == 4
-    # Without first-layer weights the prediction is one class, whatever the image.
-    assert len(set(curve[-1])) == 1
-    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_transfer_matrix_is_every_network_under_every_noise(data):

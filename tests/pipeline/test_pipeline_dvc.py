@@ -15,6 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 CELL_STAGES = ("train", "prune", "evaluate", "structure")
+# Stage of the second document → the list of cells in params.yaml that it runs.
+BLOG_STAGES = {
+    "blog_train": "cells",
+    "blog_noise": "cells",
+    "blog_curves": "pruned",
+    "blog_adaptive": "pruned",
+    "blog_transfer": "transfer",
+    "blog_decoupled": "decoupled",
+}
 
 
 def dvc(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -43,18 +52,36 @@ def test_dvc_sees_every_cell_of_every_stage(listed):
         for rewire in axes["rewire"]
         for seed in axes["seeds"]
     }
-    assert set(listed) == {f"{s}@{cell}" for s in CELL_STAGES for cell in cells} | {"tables"}
+    blog = {
+        f"{stage}@{cell}-{seed}"
+        for stage, listing in BLOG_STAGES.items()
+        for cell in PARAMS["blog"][listing]
+        for seed in PARAMS["blog"]["seeds"]
+    }
+    thesis = {f"{s}@{cell}" for s in CELL_STAGES for cell in cells}
+    assert set(listed) == thesis | blog | {"tables"}
+
+
+def test_lists_of_the_second_document_fit_together():
+    blog = PARAMS["blog"]
+    experiments = {path.stem for path in (ROOT / "conf" / "blog" / "experiment").glob("*.yaml")}
+    assert set(blog["cells"]) <= experiments
+    for listing in ("pruned", "transfer", "decoupled"):
+        assert set(blog[listing]) <= set(blog["cells"])
+    # The transfer stage reads the noise of all three heads.
+    assert {f"ann-{head}" for head in ("lq", "rq", "sce")} <= set(blog["cells"])
 
 
 def test_axis_values_are_safe_in_a_shell_and_in_hydra():
-    for values in PARAMS["thesis"].values():
-        for value in values:
+    for axes in (PARAMS["thesis"], PARAMS["blog"]):
+        for value in (value for values in axes.values() for value in values):
             assert re.fullmatch(r"[A-Za-z0-9_.-]+", str(value))
 
 
 def test_every_override_is_quoted_and_every_dependency_exists():
     for name, stage in PIPELINE.items():
-        for override in re.findall(r"\S*\$\{\S*", stage["cmd"]):
+        commands = stage["cmd"] if isinstance(stage["cmd"], list) else [stage["cmd"]]
+        for override in re.findall(r"\S*\$\{\S*", " ".join(commands)):
             assert override.startswith("'"), (name, override)
             assert override.endswith("'"), (name, override)
         for dependency in stage["deps"]:
@@ -62,7 +89,7 @@ def test_every_override_is_quoted_and_every_dependency_exists():
                 assert (ROOT / dependency).exists(), (name, dependency)
 
 
-@pytest.mark.parametrize("stage", CELL_STAGES)
+@pytest.mark.parametrize("stage", [*CELL_STAGES, *BLOG_STAGES])
 def test_outs_are_the_files_that_the_stage_vouches_for(stage):
     source = (ROOT / "src" / "rewire" / "stages" / f"{stage}.py").read_text()
     names = {Path(out).name for out in PIPELINE[stage]["outs"]}
@@ -71,7 +98,8 @@ def test_outs_are_the_files_that_the_stage_vouches_for(stage):
     for name in names - {"manifest.json", "config.yaml"}:
         stem, suffix = name.split(".")
         named = name in source or f'"{stem}"' in source or f".{suffix}" in source
-        assert named or name == "weights.safetensors", (stage, name)
+        # METRICS, HISTORY, WEIGHTS: constants that all stages share.
+        assert named or stem.upper() in source, (stage, name)
     others = {Path(out).parts[:3] for out in PIPELINE[stage]["outs"]}
     assert others == {("outputs", "${profile}", stage)}
 

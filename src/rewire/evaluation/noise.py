@@ -6,14 +6,13 @@ as in the article's plots and table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rewire.attacks.checks import check_count
 from rewire.attacks.judge import is_correct
@@ -32,7 +31,6 @@ def accuracy_under_noise(
     evaluation: str = "E1",
     batch_size: int = 1000,
     exclude_targets: Sequence[int] | None = None,
-    reuse_first_product: bool = True,
 ) -> dict[str, Any]:
     """Count correct images without noise and under every vector, in full float32.
 
@@ -45,8 +43,6 @@ def accuracy_under_noise(
         batch_size: images per forward pass.
         exclude_targets: the target class of every vector; images of that class are not counted
             for it. `None` counts all images, as the article does.
-        reuse_first_product: under E1, compute (x + n)·W as x·W + n·W where the first layer is a
-            dense one: less than half of the work is saved, and logits agree up to rounding.
 
     Returns:
         `correct` and `images`, integer counts, and `accuracy`, their ratio: lists of 1 + V.
@@ -55,12 +51,12 @@ def accuracy_under_noise(
         InputError: for no image, unequal lengths, or a value that is not allowed.
     """
     check_judged(images, labels, noise, evaluation, batch_size, exclude_targets)
-    first = _first_dense(model, images) if reuse_first_product and evaluation == "E1" else None
     correct = np.zeros(1 + len(noise), int)
     with full_float32(images.device), attack_mode(model):
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            for column, logits in enumerate(_all_logits(model, x, noise, evaluation, first)):
-                right = is_correct(logits, y)
+            every = itertools.chain([x], (apply_noise(x, n, evaluation=evaluation) for n in noise))
+            for column, fed in enumerate(every):
+                right = is_correct(model(fed), y)
                 if column and exclude_targets is not None:
                     right &= y != exclude_targets[column - 1]
                 correct[column] += int(right.sum())
@@ -137,45 +133,3 @@ def check_judged(
         raise InputError(
             f"{len(exclude_targets)} target classes for {len(noise)} vectors. Allowed: one each."
         )
-
-
-def _all_logits(model, x, noise, evaluation: str, first: nn.Linear | None) -> Iterator[Tensor]:
-    """Logits of a batch without noise, then under every vector."""
-    if first is None:
-        yield model(x)
-        for vector in noise:
-            yield model(apply_noise(x, vector, evaluation=evaluation))
-        return
-    clean = F.linear(x.flatten(1), first.weight, first.bias)
-    shifts = F.linear(noise, first.weight)
-    for shift in [None, *shifts]:
-        with _output_of(first, clean if shift is None else clean + shift):
-            yield model(x)
-
-
-def _first_dense(model: nn.Module, images: Tensor) -> nn.Linear | None:
-    """The dense layer that sees the pixels themselves, if the network begins with one."""
-    if not hasattr(model, "matrices"):
-        return None
-    name, weight = next(iter(model.matrices().items()))
-    x = images[:1]
-    if not torch.equal(model.inputs_of(x)[name].flatten(), x.flatten()):
-        return None
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and layer.weight is weight:
-            with attack_mode(model), _output_of(layer, layer(x.flatten(1))) as calls:
-                model(x)
-            return layer if len(calls) == 1 else None
-    return None
-
-
-@contextmanager
-def _output_of(layer: nn.Linear, output: Tensor) -> Iterator[list[Tensor]]:
-    """`layer` returns `output`, whatever it is fed; what it was fed is listed."""
-    calls: list[Tensor] = []
-    # An attribute of the instance hides the method, and leaves again with it.
-    layer.forward = lambda x: calls.append(x) or output
-    try:
-        yield calls
-    finally:
-        del layer.forward

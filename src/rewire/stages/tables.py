@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     """Write outputs/tables and outputs/figures for the cells that `params.yaml` lists."""
     plain = OmegaConf.to_container(config, resolve=True)
     profile, output = plain["profile"], Path(plain["output"])
-    axes = read_axes(PARAMS)
+    axes = read_axes(PARAMS, "thesis", ("cells", "rewire", "seeds"))
     base = output / profile["name"]
     results = list(collect(base, axes, profile["name"]))
     tracking = plain["tracking"]
@@ -62,15 +62,14 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
 
-def read_axes(path: Path) -> dict[str, list]:
-    """The axes of the thesis matrix from `params.yaml`."""
+def read_axes(path: Path, document: str, keys: Sequence[str]) -> dict[str, list]:
+    """The lists of a document in `params.yaml`."""
     try:
-        axes = yaml.safe_load(path.read_text(encoding="utf-8"))["thesis"]
-        return {key: list(axes[key]) for key in ("cells", "rewire", "seeds")}
+        axes = yaml.safe_load(path.read_text(encoding="utf-8"))[document]
+        return {key: list(axes[key]) for key in keys}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(
-            f"'{path}' must list thesis.cells, thesis.rewire and thesis.seeds: {error}"
-        ) from error
+        names = " and ".join(f"{document}.{key}" for key in keys)
+        raise InputError(f"'{path}' must list {names}: {error}") from error
 
 
 def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:

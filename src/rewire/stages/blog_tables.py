@@ -1,0 +1,225 @@
+"""Second document, last stage: its table, plots and scored claims from what the stages left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from rewire.files import read_json, write_json, write_text
+from rewire.reporting.blog_claims import claims_markdown, score_claims
+from rewire.reporting.blog_data import Run, as_run
+from rewire.reporting.blog_decoupled_rows import decoupled_rows
+from rewire.reporting.blog_lines import curves_csv
+from rewire.reporting.blog_plots import plot_curves
+from rewire.reporting.blog_pruned_rows import (
+    control_rows,
+    dead_pixel_rows,
+    matched_rows,
+    point_rows,
+)
+from rewire.reporting.blog_published import load_plot
+from rewire.reporting.blog_rows import (
+    adaptive_rows,
+    noise_rows,
+    rows_markdown,
+    trainability_rows,
+    transfer_rows,
+)
+from rewire.reporting.blog_table import ordering, ordering_markdown, table1_results
+from rewire.reporting.published import load_spec
+from rewire.reporting.tables import build_table, write_table
+from rewire.stages.common import METRICS
+from rewire.stages.entry import CONF
+from rewire.stages.tables import PARAMS, read_axes
+from rewire.tracking import Tracker, track
+
+LISTS = {  # stage → the list of cells in params.yaml
+    "blog_noise": "cells",
+    "blog_curves": "pruned",
+    "blog_adaptive": "pruned",
+    "blog_transfer": "transfer",
+    "blog_decoupled": "decoupled",
+}
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Stage → one entry per finished cell: network, head, seed, profile, metrics, folder."""
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Write outputs/tables/blog_* and outputs/figures/blog_* for the cells in `params.yaml`."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    profile, output = plain["profile"], Path(plain["output"])
+    axes = read_axes(PARAMS, "blog", (*dict.fromkeys(LISTS.values()), "seeds"))
+    base = output / profile["name"]
+    results = {
+        stage: list(collect(base / stage, axes[listing], axes["seeds"], profile["name"]))
+        for stage, listing in LISTS.items()
+    }
+    runs = [
+        as_run({**r, "points": r["metrics"], "curves": text_of(r)}) for r in results["blog_curves"]
+    ]
+    tracking = plain["tracking"]
+    with track(
+        tracking["mode"],
+        project=tracking["project"],
+        folder=tracking["folder"],
+        group="tables",
+        job_type="blog_tables",
+        name=f"blog-{profile['name']}",
+        tags=[profile["name"]],
+        config={"axes": axes, "profile": profile["name"]},
+    ) as tracker:
+        write_tables(results, runs, output / "tables", profile, tracker)
+        draw(runs, output / "figures", profile["note"], tracker)
+    print(f"wrote {output / 'tables'} and {output / 'figures'}")
+
+
+def collect(
+    folder: Path, cells: Sequence[str], seeds: Sequence[int], profile: str
+) -> Iterator[dict[str, Any]]:
+    """One entry per finished cell of a stage; what was not run, the tables say."""
+    for cell in cells:
+        for seed in seeds:
+            found = folder / f"{cell}-seed{seed}"
+            if not (found / METRICS).is_file():
+                continue
+            config = yaml.safe_load((found / "config.yaml").read_text(encoding="utf-8"))
+            yield {
+                "network": config["network"]["name"],
+                "head": config["head"]["name"],
+                "seed": seed,
+                "profile": profile,
+                "metrics": read_json(found / METRICS),
+                "folder": found,
+            }
+
+
+def text_of(result: Mapping[str, Any]) -> str:
+    """The curves that `blog_curves` wrote beside its metrics."""
+    return (result["folder"] / "curves.csv").read_text(encoding="utf-8")
+
+
+def write_tables(
+    results: Results,
+    runs: Sequence[Run],
+    folder: Path,
+    profile: Mapping[str, str],
+    tracker: Tracker,
+) -> None:
+    """Table 1, the order of the prunings, the claims, and what the article lacks."""
+    note = profile["note"]
+    table = build_table(
+        load_spec(CONF / "blog" / "table" / "blog_table1.yaml"),
+        table1_results(runs),
+        profile=profile["name"],
+        note=note,
+    )
+    print("\n" + write_table(table, folder)[0].read_text())
+    cells = table.as_json()["cells"]
+    columns = ["row", "column", "ours", "published", "n", "verdict"]
+    tracker.table("blog_table1", columns, [[cell[c] for c in columns] for cell in cells])
+
+    order = ordering(runs)
+    write(folder, "blog_ordering", order, ordering_markdown(order, note=note))
+    evidence = {"runs": runs, "noise": results["blog_noise"]}
+    claims = score_claims(evidence | {"decoupled": results["blog_decoupled"]})
+    write(folder, "blog_claims", claims, claims_markdown(claims, note=note))
+    for claim in claims:
+        print(f"({claim['claim']}) {claim['verdict']:<13} {claim['text']}")
+    shown = ["claim", "verdict", "text", "numbers"]
+    tracker.table("blog_claims", shown, [[claim[key] for key in shown] for claim in claims])
+
+    for name, (title, rows) in further(results, runs).items():
+        write(folder, name, rows, rows_markdown(rows, title=title, note=note))
+        if rows:
+            keys = list(dict.fromkeys(key for row in rows for key in row))
+            tracker.table(name, keys, [[row.get(key) for key in keys] for row in rows])
+
+
+def further(results: Results, runs: Sequence[Run]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """Tables that the article lacks: file name → (title, rows)."""
+    noise, moved = results["blog_noise"], results["blog_adaptive"]
+    networks = ("ann", "cnn")
+    return {
+        f"blog_{name}": (title, rows)
+        for name, title, rows in (
+            *(
+                (
+                    f"noise_{network}",
+                    f"Unpruned {network} under noise made (G1 as coded, G2 clipped once) and "
+                    "judged (E1 unclipped, E2 clipped) both ways",
+                    noise_rows(noise, network=network),
+                )
+                for network in networks
+            ),
+            *(
+                (
+                    f"trainability_{network}",
+                    f"Can noise be trained through the network's own loss? ({network})",
+                    trainability_rows(noise, network=network),
+                )
+                for network in networks
+            ),
+            *(
+                (
+                    f"transfer_{evaluation}",
+                    f"Noise of one head on the network of another, {evaluation}",
+                    transfer_rows(results["blog_transfer"], evaluation=evaluation),
+                )
+                for evaluation in ("E1", "E2")
+            ),
+            *(
+                (
+                    f"adaptive_{network}",
+                    f"Pruned {network} under the noise of the unpruned one and under its own",
+                    adaptive_rows(moved, noise, network=network),
+                )
+                for network in networks
+            ),
+            ("controls", "Controls at equal ratios", control_rows(runs)),
+            ("matched", "At matched clean accuracy", matched_rows(runs)),
+            ("dead_pixels", "Pixels that are black in the sample", dead_pixel_rows(runs)),
+            *(
+                (
+                    f"points_{network}",
+                    f"Configured points of the {network}",
+                    point_rows(runs, network=network, points=("none", "layers")),
+                )
+                for network in networks
+            ),
+            (
+                "decoupled",
+                "Decoupled convolutions: every spatial copy of a weight pruned by itself",
+                decoupled_rows(results["blog_decoupled"]),
+            ),
+        )
+    }
+
+
+def write(folder: Path, name: str, value: Any, text: str) -> None:
+    """NAME.md and NAME.json."""
+    write_text(folder / f"{name}.md", text)
+    write_json(folder / f"{name}.json", value)
+
+
+def draw(runs: Sequence[Run], folder: Path, note: str, tracker: Tracker) -> None:
+    """The article's nine plots as PNG and CSV, published points drawn in; RQ where it was run."""
+    heads = sorted({run.head for run in runs})
+    for path in sorted((CONF / "blog" / "published").glob("*.yaml")):
+        plot = load_plot(path)
+        for head in heads:
+            if not any(run.network == plot.network and run.head == head for run in runs):
+                continue
+            name = f"blog_{path.stem}" + ("" if head == "lq" else f"_{head}")
+            pixels = plot_curves(plot, runs, folder / f"{name}.png", note=note, head=head)
+            write_text(folder / f"{name}.csv", curves_csv(plot, runs, head=head))
+            tracker.image(name, pixels)
+
+
+if __name__ == "__main__":
+    from rewire.stages.entry import launch
+
+    launch("blog_tables")
