@@ -1,0 +1,118 @@
+"""Tables, plots and claims of the second document from what its stages left."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from stages.blog_oracle import ANN, PAIRS, metrics_of, small
+
+from rewire.attacks.universal import pair_label
+from rewire.errors import InputError
+from rewire.stages import (
+    blog_adaptive,
+    blog_curves,
+    blog_noise,
+    blog_tables,
+    blog_train,
+    blog_transfer,
+)
+
+HEADS = ("lq", "rq", "sce")
+COLUMNS = [pair_label(pair) for pair in PAIRS]
+PARAMS = """
+blog:
+  cells: [ann-lq, ann-rq, ann-sce, cnn-lq]
+  pruned: [ann-lq, cnn-lq]
+  transfer: [ann-lq]
+  decoupled: [cnn-lq]
+  seeds: [0, 1]
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Tables after some of the cells that the parameters list; the others were not run."""
+    folder = tmp_path_factory.mktemp("project")
+    output = folder / "outputs"
+    for head in HEADS:
+        for stage in (blog_train, blog_noise):
+            stage.run(*small(output, *ANN, f"head={head}"))
+    for stage in (blog_curves, blog_adaptive, blog_transfer):
+        stage.run(*small(output, *ANN))
+    (folder / "params.yaml").write_text(PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        blog_tables.run(small(output, *ANN)[0], [])
+    return output
+
+
+def table(output, name):
+    return json.loads((output / "tables" / f"{name}.json").read_text())
+
+
+def test_table1_holds_what_was_measured_and_nothing_else(finished):
+    cells = {
+        (cell["row"], cell["column"]): cell for cell in table(finished, "blog_table1")["cells"]
+    }
+    (unpruned,) = (
+        point
+        for point in metrics_of(finished, "blog_curves")["points"]
+        if (point["point"], point["evaluation"]) == ("none", "E1")
+    )
+    for column, correct, images in zip(
+        ["None", *COLUMNS], unpruned["correct"], unpruned["images"], strict=True
+    ):
+        cell = cells["No pruning, LQ", column]
+        assert cell["ours"] == pytest.approx(100 * correct / images)
+        assert cell["verdict"] == "not comparable"
+        assert cells["No pruning, RQ (as run)", column]["verdict"] == "not run"
+    assert cells["No pruning, LQ", "None"]["published"] == 98.65
+    measured = {column for (_, column), cell in cells.items() if cell["ours"] is not None}
+    assert measured == {"None", *COLUMNS}  # the other vectors were not made
+    for suffix in ("md", "tex"):
+        assert "Not comparable" in (finished / "tables" / f"blog_table1.{suffix}").read_text()
+
+
+def test_transfer_has_a_row_per_network_that_was_run(finished):
+    (row,) = table(finished, "blog_transfer_E1")
+    assert row["network of"] == "lq"
+    correct, images = (
+        metrics_of(finished, "blog_transfer")["sources"]["sce"]["E1"][key][0]
+        for key in ("correct", "images")
+    )
+    assert row["none"] == pytest.approx(100 * correct / images)
+
+
+def test_all_claims_are_scored_and_missing_data_decide_nothing(finished):
+    claims = table(finished, "blog_claims")
+    assert [claim["claim"] for claim in claims] == list("abcdefghijklm")
+    assert claims[11]["verdict"] == "undecided"  # nothing was decoupled
+    text = (finished / "tables" / "blog_claims.md").read_text()
+    for claim in claims:
+        assert claim["text"] in text
+        assert claim["criterion"] in text
+
+
+def test_plots_of_networks_that_were_run_with_their_numbers(finished):
+    drawn = sorted(path.stem for path in (finished / "figures").glob("blog_*.png"))
+    assert drawn == [
+        "blog_abs_layer_pruning",
+        "blog_abs_value_pruning",
+        "blog_acti_layer_pruning",
+        "blog_acti_values_pruning",
+        "blog_combined_pruning",
+    ]
+    for name in drawn:
+        rows = list(csv.DictReader((finished / "figures" / f"{name}.csv").open()))
+        assert any(row["published"] != "n/a" for row in rows)
+        assert any(row["ours"] != "n/a" for row in rows)
+
+
+def test_missing_lists_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("blog: {cells: [ann-lq], seeds: [0]}")
+    with pytest.raises(InputError, match=r"must list .*blog\.pruned"):
+        blog_tables.run(small(tmp_path / "outputs")[0], [])
+    assert not (tmp_path / "outputs").exists()
