@@ -45,7 +45,7 @@ def oracle(finished) -> Oracle:
 
 HIDDEN = ("dense1", "dense2", "dense3")
 ALL = (*HIDDEN, "output")
-WHOLE = [0, 0.4, 0.8, 0.81, 0.85, 0.9]
+WHOLE = [0, 0.4, 0.8, 0.81, 0.85, 0.9, 0.96, 0.98]
 
 
 @pytest.mark.parametrize(
