@@ -28,10 +28,10 @@ lint: setup ## Check style
 repro: setup ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
 	dvc repro
 
-paper: setup ## The same at the thesis's full scale
+paper: setup ## The same at the documents' full scale
 	dvc exp run -S profile=paper
 
-sweep: setup ## Six trainings in one Hydra sweep, with a summary table
+sweep: setup ## Six trainings of the thesis in one Hydra sweep, with a summary table
 	python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted
 
 bench: setup ## Time the hot paths against their peers
