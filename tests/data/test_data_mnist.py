@@ -25,7 +25,7 @@ from rewire.data.embedded import FOLDER, SUBSETS, load_embedded
 from rewire.data.mnist import SOURCES, load_mnist
 from rewire.errors import InputError
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "blog" / "data"
 COUNTS = {"train": 60, "test": 30}  # images of the synthetic files
 PREFIX = {"train": "train", "test": "t10k"}
 
@@ -382,7 +382,7 @@ def test_values_that_cannot_be_used(changes, text):
 @pytest.mark.parametrize("source", list(SOURCES))
 def test_configurations_fit_the_functions(source, monkeypatch):
     monkeypatch.setenv("REWIRE_DATA", "somewhere")
-    cfg = OmegaConf.to_container(OmegaConf.load(CONF / f"mnist_{source}.yaml"), resolve=True)
+    cfg = OmegaConf.to_container(OmegaConf.load(CONF / f"{source}.yaml"), resolve=True)
     assert cfg.pop("augmentation") == "none"
     assert set(cfg) == set(inspect.signature(load_data).parameters)
     assert cfg == {
@@ -397,7 +397,7 @@ def test_configurations_fit_the_functions(source, monkeypatch):
 
 
 def test_configured_embedded_data_make_batches():
-    cfg = OmegaConf.to_container(OmegaConf.load(CONF / "mnist_embedded.yaml"), resolve=True)
+    cfg = OmegaConf.to_container(OmegaConf.load(CONF / "embedded.yaml"), resolve=True)
     augmentation = cfg.pop("augmentation")
     assert augmentation in list(AUGMENTATIONS)
     train, _, _ = load_data(**cfg)
