@@ -137,7 +137,7 @@ def test_the_published_network_gives_the_logits_of_its_convolutions():
     images = pictures(3, 28, 28)
     expected = logits(convs, linears, images, flatten="chw")
     np.testing.assert_allclose(network(images.numpy()), expected.numpy(), atol=1e-4, rtol=0)
-    assert expected.std(dim=0).min() > 1e-3
+    assert expected.std(dim=0).min() > 5e-4
 
 
 @pytest.mark.parametrize("flatten", ["chw", "hwc"])
