@@ -31,18 +31,13 @@ from rewire.stages.cells import cell_folder, cell_of
 @dataclass
 class IsolatedConfig:
     _target_: str = "hydra_plugins.rewire_launcher.IsolatedLauncher"
-    stage: str = "train"
+    stage: str = "train"  # whose jobs are launched; every entry point names its own
     jobs: int = 1  # jobs at a time; the cores are shared among them
 
 
-def register_launcher(stage: str) -> None:
-    """Make `hydra/launcher=isolated` known, for jobs of this stage."""
-    ConfigStore.instance().store(
-        group="hydra/launcher", name="isolated", node=IsolatedConfig(stage=stage)
-    )
-
-
-register_launcher("train")  # an entry point names its own stage before Hydra composes
+# Hydra executes this file anew when it looks for plugins, so an entry point cannot register a stage
+# of its own here: it says `hydra.launcher.stage` on the command line.
+ConfigStore.instance().store(group="hydra/launcher", name="isolated", node=IsolatedConfig)
 
 
 class IsolatedLauncher(Launcher):

@@ -47,6 +47,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     source = torch.Generator().manual_seed(inputs)
     nn.init.normal_(layer.weight, std=inputs**-0.5, generator=source)
+    nn.init.normal_(layer.bias, std=0.1, generator=source)
     return layer
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from stages.small import composed, run
 
@@ -96,3 +98,22 @@ def test_bad_values_are_one_line_and_exit_code_2(arguments, words, tmp_path):
     for word in words:
         assert word in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_sweep_runs_jobs_of_its_own_stage_and_document(tmp_path):
+    tiny = ("network.width=0.02", "data.train_size=100", "data.test_size=20")
+    arguments = [*tiny, "trainer.phases=[[1e-3,5]]", "tracking=off", f"output={tmp_path}"]
+    for stage in ("blog_train", "blog_transfer"):
+        module = ["-m", f"rewire.stages.{stage}", "-m", "head=lq,rq"]
+        result = run(*module, *arguments)
+        (summary,) = (tmp_path / "quick" / "sweeps").glob(f"{stage}-*.json")
+        rows = json.loads(summary.read_text())
+        assert len(rows) == 2
+        if stage == "blog_train":
+            assert result.returncode == 0
+            assert [row["status"] for row in rows] == ["done", "done"]
+            assert all(set(row) == {"cell", "status", "accuracy %", "seconds"} for row in rows)
+        else:  # its noise was never made
+            assert result.returncode == 1
+            assert result.stdout.count("retry: python -m rewire.stages.blog_transfer") == 2
+            assert all("no noise of head 'sce'" in row["error"] for row in rows)

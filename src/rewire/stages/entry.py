@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_plugins.rewire_launcher import register_launcher
+import hydra_plugins.rewire_launcher  # noqa: F401 (registers hydra/launcher=isolated)
 from rewire.errors import InputError, unknown_name
 from rewire.files import writable_folder
 from rewire.stages.cells import document_of
@@ -27,10 +27,9 @@ def launch(stage: str) -> None:
     """
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    register_launcher(stage)
     root = CONF / document_of(stage).conf
     # Groups that a document does not have itself are those of the first one.
-    sys.argv.append(f"hydra.searchpath=['file://{CONF}']")
+    sys.argv += [f"hydra.searchpath=['file://{CONF}']", f"hydra.launcher.stage={stage}"]
 
     @hydra.main(config_path=str(root), config_name="config", version_base="1.3")
     def main(config: DictConfig) -> None:

@@ -34,7 +34,7 @@ def summarise(
         base: folder for summaries.
     """
     table = [row | numbers(row) for row in rows]
-    columns = [name for name in COLUMNS if name != "error" or any(r["error"] for r in rows)]
+    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in table)]
     paths = write_summary(table, base, sweep_name(stage, overrides), columns=columns)
     print("\n" + summary_table(table, columns))
     print(f"wrote {paths[0]}")
