@@ -21,6 +21,8 @@ from rewire.registry import Registry
 
 CLASSES = 10
 PIXELS = 28 * 28
+CLEAN = "none"
+"""Column of the images without noise."""
 
 Pair = tuple[int, float]
 """(target class, limit): the limit bounds every pixel of the noise, in units of [0, 1]."""
@@ -80,6 +82,11 @@ def pair_label(pair: Pair) -> str:
     """The article's name of a vector: 3/.25 for class 3 and limit 0.25."""
     target, limit = pair
     return f"{target}/{limit:g}".replace("/0.", "/.")
+
+
+def column_labels(pairs: Sequence[Pair]) -> list[str]:
+    """Columns of a result: without noise, then every vector."""
+    return [CLEAN, *map(pair_label, pairs)]
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rewire.attacks.universal import CLEAN
 from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
 from rewire.pruning.values import apply_masks, combined_masks
@@ -23,7 +24,7 @@ from rewire.stages.common import METRICS, deciding, run_cell, sibling
 from rewire.stages.curve_settings import points_of
 from rewire.stages.noised import make_vectors, noise_batches, noise_recipe
 from rewire.stages.parts import Part, parts
-from rewire.stages.pruned import CLEAN, Rankings, judge, load_inputs
+from rewire.stages.pruned import Rankings, judge, load_inputs
 from rewire.tracking import Tracker
 
 VARIANT, EVALUATION = "G1", "E1"
@@ -47,7 +48,7 @@ def attack(
     for name in options["adaptive"]:
         if name not in points:
             raise unknown_name("point in curves.adaptive", name, points)
-    inputs = load_inputs(config, trained=trained, noised=noised)
+    inputs = load_inputs(config, trained=trained, noisy=noised)
     recipe = noise_recipe(config["noise"], inputs.device)
     batches = noise_batches(
         inputs.training, batch_size=config["noise"]["batch_size"], seed=config["seed"]

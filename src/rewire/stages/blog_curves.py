@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
 from rewire.evaluation.curve import pruning_curve
 from rewire.files import write_json, write_text
@@ -20,7 +21,7 @@ from rewire.reporting.summary import summary_table
 from rewire.stages.common import METRICS, as_csv, deciding, run_cell, sibling
 from rewire.stages.curve_settings import Curve, Pruning, curves_of, draws_of, grid, points_of
 from rewire.stages.parts import parts
-from rewire.stages.pruned import CLEAN, Inputs, Rankings, judge, load_inputs
+from rewire.stages.pruned import Inputs, Rankings, judge, load_inputs
 from rewire.tracking import Tracker
 
 CURVES = "curves.csv"
@@ -42,7 +43,7 @@ def measure(
 ) -> list[str]:
     options = config["curves"]
     curves, points = curves_of(options), points_of(options)
-    inputs = load_inputs(config, trained=trained, noised=noised)
+    inputs = load_inputs(config, trained=trained, noisy=noised)
     rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
     sample = {key: options["common"][key] for key in ("count", "fresh")}
     decided = deciding(config, "blog_curves") | {"inputs": config["inputs"]}

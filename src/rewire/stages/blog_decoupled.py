@@ -18,11 +18,10 @@ from torch import Tensor
 
 from rewire.attacks.checks import check_count, check_real
 from rewire.attacks.judge import is_correct, predict_logits
-from rewire.attacks.universal import apply_noise, pair_label
+from rewire.attacks.universal import CLEAN, apply_noise, pair_label
 from rewire.attacks.universal_files import load_noise
 from rewire.data.checks import check_count as check_range
 from rewire.data.images import ImageSet, as_float
-from rewire.data.load import load_data
 from rewire.errors import InputError, unknown_name
 from rewire.files import write_json
 from rewire.models.artifact import load_dense
@@ -39,14 +38,14 @@ from rewire.pruning.decoupled_cost import BACKENDS, layer_cost
 from rewire.reporting.decoupled_figure import cost_plot, robustness_plot
 from rewire.reporting.summary import summary_table
 from rewire.rng import generator
-from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import METRICS, deciding, run_cell, sibling
+from rewire.stages.cells import NOISE, WEIGHTS
+from rewire.stages.common import METRICS, deciding, load_images, run_cell, sibling
+from rewire.stages.noised import first_images
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker
 
-NOISE, FIGURE, COST = "noise_G1.safetensors", "decoupled.png", "cost.json"
+FIGURE, COST = "decoupled.png", "cost.json"
 EVALUATION = "E1"  # as the article: x + n, unclipped
-CLEAN = "none"  # the first column, and the first point
 COMPARED = 100  # images on which the decoupled network must give the logits of the CNN
 TOLERANCE = 1e-4
 
@@ -70,9 +69,8 @@ def measure(
     check(config["network"]["name"], options)
     model = load_dense(sources["blog_train"] / WEIGHTS, expected=config["network"])
     columns, noise = vectors(sources["blog_noise"] / NOISE, options)
-    data = {key: value for key, value in config["data"].items() if key != "augmentation"}
-    train, _, test = load_data(**data)
-    judged = first_images(test, options["images"])
+    train, _, test = load_images(config)
+    judged = first_images(test, options["images"], name="decoupled.images")
     network = decoupled(model)
     means = metric_means(network, train, count=options["metric_images"], seed=config["seed"])
     metrics: dict[str, Any] = {
@@ -151,14 +149,6 @@ def vectors(path: Path, options: Mapping[str, Any]) -> tuple[list[str], Tensor]:
         chosen = labels.index(options["column"])
         labels, noise = [labels[chosen]], noise[chosen : chosen + 1]
     return [CLEAN, *labels], noise
-
-
-def first_images(data: ImageSet, count: int | None) -> ImageSet:
-    """The first `count` images in the official order, whatever their classes; None for all."""
-    if count is None:
-        return data
-    check_range("decoupled.images", count, low=1, high=len(data))
-    return data.take(torch.arange(count))
 
 
 def decoupled(model: DenseNetwork) -> DecoupledNetwork:

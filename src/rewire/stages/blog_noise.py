@@ -11,7 +11,14 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor
 
-from rewire.attacks.universal import EVALUATIONS, VARIANTS, Pair, check_recipe, pair_label
+from rewire.attacks.universal import (
+    EVALUATIONS,
+    VARIANTS,
+    Pair,
+    check_recipe,
+    column_labels,
+    pair_label,
+)
 from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.reporting.noise_figure import noise_plot
@@ -70,7 +77,7 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
         made = {variant: make(variant, noise["pairs"], variant, recipe) for variant in VARIANTS}
         metrics = {
             "pairs": noise["pairs"],
-            "columns": ["none", *map(pair_label, noise["pairs"])],
+            "columns": column_labels(noise["pairs"]),
             "steps": recipe["steps"],
             "precision": recipe["precision"],
             "accuracy": {

@@ -34,8 +34,8 @@ from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
 from rewire.stages.common import METRICS
 from rewire.stages.entry import CONF
-from rewire.stages.tables import PARAMS, read_axes
-from rewire.tracking import Tracker, track
+from rewire.stages.tables import PARAMS, read_axes, track_table, tracked_tables
+from rewire.tracking import Tracker
 
 LISTS = {  # stage → the list of cells in params.yaml
     "blog_noise": "cells",
@@ -61,17 +61,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     runs = [
         as_run({**r, "points": r["metrics"], "curves": text_of(r)}) for r in results["blog_curves"]
     ]
-    tracking = plain["tracking"]
-    with track(
-        tracking["mode"],
-        project=tracking["project"],
-        folder=tracking["folder"],
-        group="tables",
-        job_type="blog_tables",
-        name=f"blog-{profile['name']}",
-        tags=[profile["name"]],
-        config={"axes": axes, "profile": profile["name"]},
-    ) as tracker:
+    with tracked_tables(plain, axes, document="blog", stage="blog_tables") as tracker:
         write_tables(results, runs, output / "tables", profile, tracker)
         draw(runs, output / "figures", profile["note"], tracker)
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
@@ -118,9 +108,7 @@ def write_tables(
         note=note,
     )
     print("\n" + write_table(table, folder)[0].read_text())
-    cells = table.as_json()["cells"]
-    columns = ["row", "column", "ours", "published", "n", "verdict"]
-    tracker.table("blog_table1", columns, [[cell[c] for c in columns] for cell in cells])
+    track_table(table, tracker)
 
     order = ordering(runs)
     write(folder, "blog_ordering", order, ordering_markdown(order, note=note))

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.attacks.universal import EVALUATIONS, pair_label
+from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.cells import NOISE, WEIGHTS
 from rewire.stages.common import METRICS, deciding, run_cell, sibling
 from rewire.stages.noised import judged, load_inputs
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker
 
 SOURCES = ("sce", "lq", "rq")
-NOISE = "noise_G1.safetensors"
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -83,7 +82,7 @@ def measure(
             return part(f"{head}-{evaluation}", compute)["all"]
 
         metrics = {
-            "columns": ["none", *map(pair_label, pairs)],
+            "columns": column_labels(pairs),
             "sources": {
                 head: {evaluation: judge(head, evaluation) for evaluation in EVALUATIONS}
                 for head in SOURCES

@@ -13,6 +13,7 @@ from rewire.files import MANIFEST
 
 LONGEST_SUFFIX = 60
 WEIGHTS = "weights.safetensors"
+NOISE = "noise_G1.safetensors"  # what most stages of the second document read
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from rewire.data.images import ImageSet
+from rewire.data.load import load_data
 from rewire.files import (
     is_finished,
     sha256,
@@ -39,6 +41,12 @@ def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     chosen = {key: config[key] for key in keys if key in config}
     chosen["data"] = {key: value for key, value in chosen["data"].items() if key != "root"}
     return chosen
+
+
+def load_images(config: Mapping[str, Any]) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images of a configuration, as they are."""
+    options = {key: value for key, value in config["data"].items() if key != "augmentation"}
+    return load_data(**options)
 
 
 def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> Path:

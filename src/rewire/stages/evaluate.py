@@ -12,7 +12,6 @@ from tqdm import tqdm
 from rewire.attacks import build_attack
 from rewire.data.batches import EvalBatches
 from rewire.data.images import ImageSet
-from rewire.data.load import load_data
 from rewire.data.split import first_balanced
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
@@ -22,7 +21,7 @@ from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
 from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import MODEL_SPEC, VARIANTS, run_cell, sibling
+from rewire.stages.common import MODEL_SPEC, VARIANTS, load_images, run_cell, sibling
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
@@ -45,8 +44,7 @@ def measure(
     # The same starts for every cell: their robust accuracies can be compared image by image.
     attack = build_attack(options.pop("name"), **options, seed=0)
     device = choose_device(config["trainer"]["device"])
-    data = {k: v for k, v in config["data"].items() if k != "augmentation"}
-    _, _, test = load_data(**data)
+    _, _, test = load_images(config)
     attacked = subset(test, images)
     spec = {key: config["model"][key] for key in MODEL_SPEC}
     metrics: dict[str, Any] = {}

@@ -16,13 +16,13 @@ from rewire.attacks.universal import CLASSES, Pair, check_recipe, make_noise, pa
 from rewire.data.batches import TrainBatches
 from rewire.data.checks import check_count
 from rewire.data.images import ImageSet, as_float
-from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.noise import accuracy_under_noise
 from rewire.models.artifact import load_dense
 from rewire.models.dense import DenseNetwork
 from rewire.rng import derive_seed
 from rewire.stages.cells import WEIGHTS
+from rewire.stages.common import load_images
 from rewire.stages.parts import Part
 from rewire.training.device import choose_device, choose_precision, use_threads
 
@@ -39,6 +39,7 @@ class Inputs:
 
     model: DenseNetwork
     training: ImageSet
+    validation: ImageSet
     test: ImageSet
     device: torch.device
 
@@ -54,9 +55,19 @@ def load_inputs(config: Mapping[str, Any], trained: Path) -> Inputs:
     # Weights that the L2 penalty shrank make denormal products, which are slow.
     torch.set_flush_denormal(True)
     model = load_dense(trained / WEIGHTS, expected=config["network"]).to(device)
-    data = {key: value for key, value in config["data"].items() if key != "augmentation"}
-    training, _, test = load_data(**data)
-    return Inputs(model, training.to(device), test.to(device), device)
+    return Inputs(model, *(images.to(device) for images in load_images(config)), device)
+
+
+def first_images(data: ImageSet, count: int | None, *, name: str = "test images") -> ImageSet:
+    """The first `count` images in the official order, whatever their classes; None for all.
+
+    Raises:
+        InputError: for a count out of range; calls it `name`.
+    """
+    if count is None:
+        return data
+    check_count(name, count, low=1, high=len(data))
+    return data.take(torch.arange(count))
 
 
 def noise_recipe(noise: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

@@ -9,14 +9,13 @@ import torch
 from omegaconf import DictConfig
 
 from rewire.data.batches import EvalBatches
-from rewire.data.load import load_data
 from rewire.errors import unknown_name
 from rewire.files import write_json
 from rewire.models.artifact import load_network, save_network
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
 from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import MODEL_SPEC, run_cell, sibling
+from rewire.stages.common import MODEL_SPEC, load_images, run_cell, sibling
 from rewire.tracking import Tracker
 
 METHODS = {"lonely": prune_lonely}
@@ -41,8 +40,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
     pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])
     model.set_weights({name: torch.from_numpy(weight) for name, weight in pruned.items()})
     if options["reestimate_batchnorm"]:
-        data = {k: v for k, v in config["data"].items() if k != "augmentation"}
-        training, _, _ = load_data(**data)
+        training, _, _ = load_images(config)
         reestimate_batchnorm(model, EvalBatches(training, batch_size=500))
     total = sum(removed.values())
     connected = sum(int((weight != 0).sum()) for weight in weights.values())

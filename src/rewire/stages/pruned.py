@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from rewire.attacks.universal import Pair, pair_label
+from rewire.attacks.universal import Pair, column_labels
 from rewire.attacks.universal_files import load_noise
-from rewire.data.checks import check_count
 from rewire.data.images import ImageSet, as_float
-from rewire.data.load import load_data
 from rewire.errors import unknown_name
 from rewire.evaluation.curve import pruning_curve
-from rewire.models.artifact import load_dense
 from rewire.models.dense import DenseNetwork
 from rewire.pruning.inputs import mean_inputs
 from rewire.pruning.values import (
@@ -30,68 +26,42 @@ from rewire.pruning.values import (
     weight_matrices,
 )
 from rewire.rng import derive_seed
-from rewire.stages.cells import WEIGHTS
+from rewire.stages import noised
+from rewire.stages.cells import NOISE
 from rewire.stages.curve_settings import Pruning
-from rewire.training.device import choose_device, use_threads
+from rewire.stages.noised import first_images
 
-NOISE = "noise_G1.safetensors"
-CLEAN = "none"  # the column without noise
+IMAGES = "a number of images in curves"
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What is pruned and judged, on the device.
+class Inputs(noised.Inputs):
+    """What is pruned and judged: an unpruned network, images, and the noise made on it.
 
     Attributes:
-        model: the unpruned network.
-        noise: (V, 784), made on it.
+        noise: (V, 784), on the device.
         pairs: V pairs (target class, limit).
-        training, validation, test: images.
-        device: where all of them are.
     """
 
-    model: DenseNetwork
     noise: Tensor
     pairs: list[Pair]
-    training: ImageSet
-    validation: ImageSet
-    test: ImageSet
-    device: torch.device
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of results."""
-        return [CLEAN, *(pair_label(pair) for pair in self.pairs)]
+        return column_labels(self.pairs)
 
 
-def load_inputs(config: Mapping[str, Any], *, trained: Path, noised: Path) -> Inputs:
+def load_inputs(config: Mapping[str, Any], *, trained: Path, noisy: Path) -> Inputs:
     """Read the network of `blog_train` and the G1 noise of `blog_noise`, and the images.
 
     Raises:
         InputError: for a missing or damaged file, or one of another network or noise.
     """
-    device = choose_device(config["trainer"]["device"])
-    use_threads(config["trainer"]["threads"])
-    # Weights that the L2 penalty shrank make denormal products, which are slow.
-    torch.set_flush_denormal(True)
-    model = load_dense(trained / WEIGHTS, expected=config["network"]).to(device)
-    noise, pairs, _ = load_noise(noised / NOISE, expected=config["noise"]["pairs"])
-    data = {key: value for key, value in config["data"].items() if key != "augmentation"}
-    training, validation, test = (images.to(device) for images in load_data(**data))
-    test = first_images(test, config["curves"]["images"])
-    return Inputs(model, noise.to(device), pairs, training, validation, test, device)
-
-
-def first_images(data: ImageSet, count: int | None) -> ImageSet:
-    """The first `count` images in the official order; None for all.
-
-    Raises:
-        InputError: for a count out of range.
-    """
-    if count is None:
-        return data
-    check_count("a number of images in curves", count, low=1, high=len(data))
-    return data.take(torch.arange(count))
+    loaded = noised.load_inputs(config, trained)
+    noise, pairs, _ = load_noise(noisy / NOISE, expected=config["noise"]["pairs"])
+    test = first_images(loaded.test, config["curves"]["images"], name=IMAGES)
+    return Inputs(**vars(loaded) | {"test": test}, noise=noise.to(loaded.device), pairs=pairs)
 
 
 class Rankings:
@@ -184,7 +154,7 @@ def judge(
     Raises:
         InputError: for a matrix without ranking, or more images than there are.
     """
-    test, held_out = first_images(inputs.test, images), inputs.validation
+    test, held_out = first_images(inputs.test, images, name=IMAGES), inputs.validation
     names = list(weight_matrices(inputs.model, include_output=True))
     changed = {name for ranking in rankings.values() for name in ranking}
     first = next((name for name in names if name in changed), None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rewire.errors import InputError
 from rewire.files import read_json
 from rewire.models.artifact import load_network
+from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
 from rewire.stages.cells import WEIGHTS
@@ -38,28 +40,40 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     axes = read_axes(PARAMS, "thesis", ("cells", "rewire", "seeds"))
     base = output / profile["name"]
     results = list(collect(base, axes, profile["name"]))
-    tracking = plain["tracking"]
-    with track(
-        tracking["mode"],
-        project=tracking["project"],
-        folder=tracking["folder"],
-        group="tables",
-        job_type="tables",
-        name=f"thesis-{profile['name']}",
-        tags=[profile["name"]],
-        config={"axes": axes, "profile": profile["name"]},
-    ) as tracker:
+    with tracked_tables(plain, axes, document="thesis", stage="tables") as tracker:
         for path in sorted((CONF / "table").glob("thesis_*.yaml")):
             table = build_table(
                 load_spec(path), results, profile=profile["name"], note=profile["note"]
             )
             paths = write_table(table, output / "tables")
-            cells = table.as_json()["cells"]
-            columns = ["row", "column", "ours", "published", "n", "verdict"]
-            tracker.table(path.stem, columns, [[cell[c] for c in columns] for cell in cells])
+            track_table(table, tracker)
             print("\n" + paths[0].read_text())
         draw(base, output / "figures", axes, tracker)
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
+
+
+def tracked_tables(
+    config: Mapping[str, Any], axes: Mapping[str, list], *, document: str, stage: str
+) -> AbstractContextManager[Tracker]:
+    """The tracked run of a document's tables and figures."""
+    profile, tracking = config["profile"]["name"], config["tracking"]
+    return track(
+        tracking["mode"],
+        project=tracking["project"],
+        folder=tracking["folder"],
+        group="tables",
+        job_type=stage,
+        name=f"{document}-{profile}",
+        tags=[profile],
+        config={"axes": axes, "profile": profile},
+    )
+
+
+def track_table(table: Table, tracker: Tracker) -> None:
+    """Log the cells of a filled table."""
+    columns = ["row", "column", "ours", "published", "n", "verdict"]
+    cells = table.as_json()["cells"]
+    tracker.table(table.spec.name, columns, [[cell[c] for c in columns] for cell in cells])
 
 
 def read_axes(path: Path, document: str, keys: Sequence[str]) -> dict[str, list]:
