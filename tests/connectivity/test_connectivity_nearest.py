@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rewire.connectivity.nearest import METRICS, TIES, Search, nearest_unconnected
 from rewire.errors import InputError
+from rewire.models.layout import lay_out
 from rewire.rng import generator
 
 
@@ -50,10 +51,9 @@ def layers(draw):
 def search(layer, *, metric, ties, seed=0):
     shape, theta, sources, n = layer
     return nearest_unconnected(
-        torch.from_numpy(sources),
+        torch.from_numpy(sources)[torch.arange(n) % len(sources)],
         torch.from_numpy(theta),
-        shape,
-        n=n,
+        lay_out([("layer", shape)]),
         search=Search(metric, ties),
         generator=generator(seed, "test"),
     ).numpy()
@@ -65,6 +65,33 @@ def test_equals_sequential_brute_force(layer, metric):
     shape, theta, sources, n = layer
     found = search(layer, metric=metric, ties="first")
     assert found.tolist() == brute_force(sources, theta, shape, n, metric)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    network=st.lists(layers(), min_size=2, max_size=3),
+    metric=st.sampled_from(METRICS),
+    seed=st.integers(0, 1000),
+)
+def test_layers_asked_together_do_not_see_each_other(network, metric, seed):
+    together = lay_out((f"layer{i}", shape) for i, (shape, *_) in enumerate(network))
+    asking, expected = [], []
+    for layer, (shape, theta, sources, n) in zip(together, network, strict=True):
+        asking += (layer.offset + sources[np.arange(n) % len(sources)]).tolist()
+        alone = brute_force(sources, theta, shape, n, metric)
+        expected += [layer.offset + entry for entry in alone]
+    # Only the order within a layer matters: mix the layers, keeping it.
+    owner = np.repeat(np.arange(len(network)), [n for *_, n in network])
+    mixed = np.argsort(np.random.default_rng(seed).permutation(owner), kind="stable")
+    mixed = np.argsort(mixed)
+    found = nearest_unconnected(
+        torch.tensor(asking)[mixed],
+        torch.from_numpy(np.concatenate([theta for _, theta, *_ in network])),
+        together,
+        search=Search(metric, "first"),
+        generator=generator(0, "test"),
+    )
+    assert found.tolist() == np.array(expected)[mixed].tolist()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

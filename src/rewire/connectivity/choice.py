@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rewire.connectivity.indices import distinct
+
 
 def choose(candidates: Tensor, n: int, *, generator: torch.Generator) -> Tensor:
     """`n` distinct random elements of `candidates` (M,), n ≤ M, in random order."""
@@ -34,5 +36,5 @@ def choose_unconnected(theta: Tensor, n: int, *, free: int, generator: torch.Gen
         draws = torch.randint(
             size, (2 * (n - len(found)) + 8,), generator=generator, device=theta.device
         )
-        found = torch.cat([found, draws[theta[draws] <= 0]]).unique()
+        found = distinct(torch.cat([found, draws[theta.index_select(0, draws) <= 0]]))
     return choose(found, n, generator=generator)

@@ -2,27 +2,30 @@
 
 At 1 % density almost every weight has an unconnected direct neighbour, so sorting all distances of
 a layer (or building a tree over its unconnected entries) does a million times too much. Instead a
-small window of offsets around each source is looked at; its best entry is accepted only if nothing
-outside the window could be as near, else a larger window is tried and at last the whole layer. The
+few offsets around each source are looked at, shell after shell outwards; the best entry of a shell
+is accepted only if nothing beyond could be as near. At last the whole layer is looked at. The
 result is the same as that of a brute-force search.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from rewire.connectivity.indices import sort_with_rank
+from rewire.connectivity.places import Places
+from rewire.connectivity.shells import shells_of
 from rewire.errors import unknown_name
+from rewire.models.layout import SparseLayer
 
 METRICS = ("euclidean", "eq3")
 TIES = ("random", "first", "same_vector")
 FAR = torch.iinfo(torch.int64).max
-WINDOWS = (1, 2, 4, 8)  # half-widths; beyond, every unconnected entry of the layer is looked at
+GUESSES = 2
 CANDIDATES_AT_ONCE = 1_000_000
 
 
@@ -50,13 +53,12 @@ class Search:
 def nearest_unconnected(
     sources: Tensor,
     theta: Tensor,
-    shape: tuple[int, ...],
+    layers: Sequence[SparseLayer],
     *,
-    n: int,
     search: Search,
     generator: torch.Generator,
 ) -> Tensor:
-    """For the first `n` sources in order, the nearest unconnected entry that is not taken yet.
+    """For each source in order, the nearest unconnected entry of its layer that is not taken yet.
 
     Equal to asking one source after the other, each taking its entry away from those that follow.
     All ask at once, though: an entry wanted by several goes to the first of them, and the others
@@ -64,62 +66,49 @@ def nearest_unconnected(
     source, this deferred acceptance ends in exactly the sequential result.
 
     Args:
-        sources: (S,) flat indices, S ≥ 1, in order of precedence. If `n` exceeds S, the list is
-            gone through again, as often as needed.
-        theta: (size,) entries of the layer; unconnected where ≤ 0.
-        shape: index space of the layer, in storage order.
-        n: entries to find, at most the unconnected ones.
+        sources: (n,) indices of connected entries in the flat parameter, in order of precedence;
+            an entry may come several times. No layer has more sources than unconnected entries.
+        theta: (N,) flat parameter; unconnected where ≤ 0.
+        layers: all layers of the parameter, in order. Neighbourhood means their index spaces, in
+            storage order.
 
     Returns:
-        (n,) distinct flat indices, entry k for source k mod S.
+        (n,) distinct indices in the flat parameter.
     """
-    order = torch.arange(n, device=theta.device)
-    sources = sources[order % len(sources)]
-    target = torch.full_like(order, -1)
-    while True:
-        asking = (target < 0).nonzero()[:, 0]
-        if len(asking) == 0:
-            return target
-        held, by = target[target >= 0].sort()
-        by = (target >= 0).nonzero()[:, 0][by]
-        proposed = _nearest(
-            sources[asking], asking, held, by, theta, shape, search=search, generator=generator
+    places = Places.of(tuple(layers), theta.device)
+    order = torch.arange(len(sources), device=theta.device)
+    target = torch.empty_like(order)
+    asking, held, by = order, order[:0], order[:0]
+    while len(asking):
+        target[asking] = _nearest(
+            sources[asking], asking, held, by, theta, places, search=search, generator=generator
         )
-        target[asking] = proposed
-        # Stable sort: among those that want the same entry the earliest source comes first.
-        wanted, source = target.sort(stable=True)
-        loses = wanted[1:] == wanted[:-1]
-        target[source[1:][loses & (wanted[1:] >= 0)]] = -1
+        # Among those that want the same entry the earliest source comes first.
+        wanted, source = sort_with_rank(target)
+        first = torch.ones_like(wanted, dtype=torch.bool)
+        torch.ne(wanted[1:], wanted[:-1], out=first[1:])
+        held, by, asking = wanted[first], source[first], source[~first]
+    return target
 
 
-def _nearest(sources, rank, held, held_by, theta, shape, *, search, generator) -> Tensor:
+def _nearest(sources, rank, held, held_by, theta, places, *, search, generator) -> Tensor:
     """The nearest entry of each source that is unconnected and not held by an earlier source."""
-    result = torch.full_like(sources, -1)
+    result = torch.empty_like(sources)
     pending = torch.arange(len(sources), device=sources.device)
-    candidates, bound = None, None
-    for half_width in (*WINDOWS, None):
-        if half_width is None:  # the windows were too small: look at every unconnected entry
-            candidates = _coordinates((theta <= 0).nonzero()[:, 0], shape)
-        else:
-            offsets = _window(shape, half_width, search.metric).to(sources.device)
+    for width, look in _looks(theta, places, search=search, generator=generator):
         unsettled = [pending[:0]]
         # Bounded memory however many sources there are.
-        width = len(offsets) if half_width else len(candidates)
         for part in pending.split(max(1, CANDIDATES_AT_ONCE // width)):
-            centre = _coordinates(sources[part], shape)
-            at = candidates[None] if half_width is None else centre[:, None, :] + offsets
-            index, distance = _distances(centre, at, theta, shape, search.metric)
+            source = sources[part]
+            index, distance, bound = look(source)
             if len(held):
                 place = torch.searchsorted(held, index).clamp_(max=len(held) - 1)
-                taken = (held[place] == index) & (held_by[place] < rank[part, None])
-                distance = torch.where(taken, FAR, distance)
-            best = distance.min(dim=1).values
-            tied = (distance == best[:, None]) & (distance < FAR)
-            choice = _break_ties(tied, index, sources[part], shape, search.ties, generator)
-            result[part] = index.expand(tied.shape).gather(1, choice[:, None])[:, 0]
-            bound = FAR
-            if half_width:
-                bound = _bound_outside(centre, shape, half_width, search.metric)
+                taken = (held[place] == index) & (held_by[place] < rank[part])
+                distance = distance.masked_fill(taken, FAR)
+            best = distance.min(dim=0).values  # many times faster than amin for int64
+            tied = (distance == best) & (distance < FAR)
+            choice = _break_ties(tied, index, source, places, search.ties, generator)
+            result[part] = index.expand(tied.shape).gather(0, choice[None])[0]
             unsettled.append(part[best >= bound])
         pending = torch.cat(unsettled)
         if len(pending) == 0:
@@ -127,55 +116,75 @@ def _nearest(sources, rank, held, held_by, theta, shape, *, search, generator) -
     raise AssertionError("more sources than unconnected entries")
 
 
-def _distances(centre, at, theta, shape, metric) -> tuple[Tensor, Tensor]:
-    """Flat index (·, W) and distance (S, W) of candidates; FAR where outside or connected."""
-    inside = ((at >= 0) & (at < at.new_tensor(shape))).all(-1)
-    index = torch.where(inside, (at * _strides(shape, at.device)).sum(-1), 0)
+Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | int]]
+"""Sources (S,) → candidates (W, S) or (W, 1), their distances (W, S), FAR for what is not to be
+had, and the least distance that anything not looked at can have, (S,) or one for all."""
+
+
+def _looks(theta, places, *, search: Search, generator) -> Iterator[tuple[int, Look]]:
+    """Where to look, outwards until the whole layer has been seen: (number of candidates, look)."""
+    around = partial(_look_around, theta=theta, places=places, metric=search.metric)
+    shells = shells_of(places.largest, search.metric)
+    if search.metric == "euclidean" and search.ties == "random":
+        # Drawing one of several equally near entries until one can be had is the same as drawing
+        # among those that can be had, and the first draws nearly always hit.
+        guess = 1, lambda source: around(source, shells[0].drawn(source, generator))
+        yield from [guess] * GUESSES
+    for shell in shells:
+        yield len(shell.lengths), partial(around, shell=shell)
+    everywhere = partial(_look_everywhere, theta=theta, places=places, metric=search.metric)
+    yield places.largest_layer, everywhere
+
+
+def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tensor, Tensor | int]:
+    """A `Look` at a shell; what does not exist or is connected is FAR."""
+    centre, sizes, strides = places.coordinates(source)
+    index, distance, inside = source, 0, True
+    for axis, offset in enumerate(shell.offsets.to(source.device).unbind(-1)):
+        at = centre[axis] + offset
+        inside = (at >= 0) & (at < sizes[axis]) & inside
+        index = index + offset * strides[axis]
+        if metric == "eq3":
+            distance = distance + (at.square() - centre[axis].square()).abs()
     if metric == "euclidean":
-        distance = (at - centre[:, None, :]).square().sum(-1)
-    else:
-        distance = (at.square() - centre.square()[:, None, :]).abs().sum(-1)
-    return index, torch.where(inside & (theta[index] <= 0), distance, FAR)
+        distance = shell.lengths.to(source.device)
+    # Where there is no entry, the source itself stands in: it is connected.
+    index = torch.where(inside, index, source)
+    free = theta.index_select(0, index.view(-1)).view_as(index) <= 0
+    distance = torch.where(free, distance, FAR)
+    # Shells go outwards: what is found in one is nearer than everything beyond.
+    bound = FAR if metric == "euclidean" else _bound_outside(centre, sizes, shell.half_width)
+    return index, distance, bound
 
 
-def _break_ties(tied, index, sources, shape, ties, generator) -> Tensor:
-    """Which candidate each source takes of those tied: (S,) positions along the last axis."""
+def _look_everywhere(source, *, theta, places, metric) -> tuple[Tensor, Tensor, int]:
+    """A `Look` at all unconnected entries of the sources' layers."""
+    number = places.layer_of(source)
+    spans = [places.layers[k].span for k in number.unique().tolist()]
+    index = torch.cat([(theta[s] <= 0).nonzero() + s.start for s in spans])
+    same_layer = places.layer_of(index) == number
+    distance = torch.zeros_like(same_layer, dtype=torch.int64)
+    for p, q in zip(places.coordinates(source)[0], places.coordinates(index)[0], strict=True):
+        distance += (q - p).square() if metric == "euclidean" else (q.square() - p.square()).abs()
+    return index, torch.where(same_layer, distance, FAR), FAR
+
+
+def _break_ties(tied, index, sources, places, ties, generator) -> Tensor:
+    """Which candidate each source takes of those tied: (S,) positions along the first axis."""
     if ties == "first":
-        return torch.where(tied, index, FAR).argmin(dim=1)
+        return torch.where(tied, index, FAR).min(dim=0).indices
     key = torch.rand(tied.shape, generator=generator, device=tied.device)
     if ties == "same_vector":
-        vectors = math.prod(shape[1:])
-        key += index % vectors == (sources % vectors)[:, None]
-    return torch.where(tied, key, -1.0).argmax(dim=1)
+        key += places.vector_of(index) == places.vector_of(sources)
+    return key.masked_fill_(~tied, -1.0).max(dim=0).indices
 
 
-def _bound_outside(centre: Tensor, shape, half_width: int, metric: str) -> Tensor | int:
-    """Smallest distance that an entry outside the window can have: (S,) or one for all."""
-    if metric == "euclidean":
-        return half_width * half_width + 1  # the window is the whole ball, distances are squared
-    bounds = []
-    for beyond in (centre - half_width - 1, centre + half_width + 1):
-        distance = (beyond.square() - centre.square()).abs()
-        exists = (beyond >= 0) & (beyond < centre.new_tensor(shape))
-        bounds.append(torch.where(exists, distance, FAR).min(dim=1).values)
-    return torch.minimum(*bounds)
-
-
-@lru_cache(maxsize=256)
-def _window(shape: tuple[int, ...], half_width: int, metric: str) -> Tensor:
-    """Offsets (W, D) around a source: a Euclidean ball, or a box for `eq3`."""
-    reach = [min(half_width, size - 1) for size in shape]
-    offsets = torch.tensor(list(itertools.product(*(range(-r, r + 1) for r in reach))))
-    squared = offsets.square().sum(-1)
-    if metric == "euclidean":
-        return offsets[(squared > 0) & (squared <= half_width * half_width)]
-    return offsets[squared > 0]
-
-
-def _coordinates(index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.stack(torch.unravel_index(index, shape), dim=-1)
-
-
-def _strides(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    return torch.tensor(strides, device=device)
+def _bound_outside(centre, sizes, half_width: int) -> Tensor:
+    """Smallest `eq3` distance (S,) that an entry outside the box can have."""
+    bound = torch.full_like(centre[0], FAR)
+    for at, size in zip(centre, sizes, strict=True):
+        for beyond in (at - half_width - 1, at + half_width + 1):
+            distance = (beyond.square() - at.square()).abs()
+            exists = (beyond >= 0) & (beyond < size)
+            bound = torch.where(exists, torch.minimum(bound, distance), bound)
+    return bound

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.budget import split_over_layers
-from rewire.connectivity.strategies import Strategy, StrategyOptions
+from rewire.connectivity.indices import (
+    insert_sorted,
+    positive_entries,
+    positive_entries_beside,
+    select,
+)
+from rewire.connectivity.strategies import Demand, Strategy, StrategyOptions
 from rewire.models.layout import SparseLayer, connected_per_layer
 
 BIRTH = 1e-12  # θ of a re-connected entry
@@ -36,19 +42,30 @@ class Connectivity:
     surplus: int
 
 
-def connected_entries(theta: Tensor) -> Tensor:
-    """Sorted flat indices with θ > 0."""
-    return (theta > 0).nonzero()[:, 0]
+def connected_entries(theta: Tensor, *, known: Tensor | None = None) -> Tensor:
+    """Sorted flat indices with θ > 0.
+
+    Args:
+        theta: (N,) flat parameter.
+        known: sorted indices of which it is known already. If they are nearly all, the search is
+            several times faster; the result is the same.
+    """
+    return positive_entries(theta) if known is None else positive_entries_beside(theta, known)
 
 
 @torch.no_grad()
-def add_noise(theta: Tensor, connected: Tensor, *, lr: float, generator: torch.Generator) -> None:
+def add_noise(theta: Tensor, connected: Tensor, *, lr: float, generator: torch.Generator) -> Tensor:
     """θ += lr·N(0, 10⁻⁶) on `connected`, the entries connected *before* the gradient step.
 
     10⁻⁶ is the standard deviation, as the reference code passes it.
+
+    Returns:
+        Those of the entries that still are connected, (·,) in the order of `connected`.
     """
     noise = torch.randn(len(connected), generator=generator, device=theta.device, dtype=theta.dtype)
-    theta.index_add_(0, connected, noise, alpha=lr * NOISE)
+    noisy = theta.index_select(0, connected).add_(noise, alpha=lr * NOISE)
+    theta.scatter_(0, connected, noisy)
+    return select(connected, noisy > 0)
 
 
 @torch.no_grad()
@@ -60,6 +77,7 @@ def sample_connectivity(
     strategy: Strategy,
     options: StrategyOptions,
     generator: torch.Generator,
+    known: Tensor | None = None,
 ) -> Connectivity:
     """Re-connect entries until `budget` of them are connected (in place).
 
@@ -71,28 +89,25 @@ def sample_connectivity(
         theta: (N,) flat parameter.
         layers: its layers in order.
         budget: K.
+        known: see `connected_entries`; what `add_noise` returned.
     """
-    connected = connected_entries(theta)
+    connected = connected_entries(theta, known=known)
     per_layer = connected_per_layer(connected, layers)
     sizes = torch.tensor([layer.size for layer in layers])
     n = max(0, budget - len(connected))
     births = split_over_layers(
         n, sizes=sizes, free=sizes - per_layer.cpu(), generator=_on_cpu(generator)
     )
-    born = []
     starts = [0, *per_layer.cumsum(0).tolist()]
-    for number, (layer, count) in enumerate(zip(layers, births.tolist(), strict=True)):
-        if count == 0:
-            continue
-        living = connected[starts[number] : starts[number + 1]] - layer.offset
-        entries = strategy(
-            layer, layer.of(theta), living, count, options=options, generator=generator
-        )
-        born.append(entries + layer.offset)
-    if born:
-        new = torch.cat(born)
-        theta[new] = BIRTH
-        connected = torch.cat([connected, new]).sort().values
+    demands = [
+        Demand(layer, connected[starts[number] : starts[number + 1]], count)
+        for number, (layer, count) in enumerate(zip(layers, births.tolist(), strict=True))
+        if count
+    ]
+    if demands:
+        born = strategy(theta, layers, demands, options=options, generator=generator)
+        theta[born] = BIRTH
+        connected = insert_sorted(connected, born)
     assert len(connected) >= budget, "a strategy re-connected an entry twice"
     return Connectivity(
         connected=connected,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from rewire.connectivity.choice import choose
-from rewire.connectivity.nearest import nearest_unconnected
-from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions
-from rewire.connectivity.strategies.random import random
+from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
+from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer
 
 
 @STRATEGIES.register("l2")
 def l2(
-    layer: SparseLayer,
     theta: Tensor,
-    connected: Tensor,
-    n: int,
+    layers: Sequence[SparseLayer],
+    demands: Sequence[Demand],
     *,
     options: StrategyOptions,
     generator: torch.Generator,
 ) -> Tensor:
-    """Sample n connected entries uniformly; each re-connects its nearest unconnected entry.
+    """Sample n connected entries uniformly; each re-connects its nearest unconnected entry."""
 
-    A layer without any connection has no neighbourhood: there the entries are uniform.
-    """
-    if len(connected) == 0:
-        return random(layer, theta, connected, n, options=options, generator=generator)
-    sources = choose(connected, n, generator=generator)
-    return nearest_unconnected(
-        sources, theta, layer.shape, n=n, search=options.search, generator=generator
-    )
+    def sources(connected: Tensor, n: int) -> Tensor:
+        return choose(connected, n, generator=generator)
+
+    return next_to(sources, theta, layers, demands, options=options, generator=generator)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.choice import choose_unconnected
-from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions
+from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions, per_layer
 from rewire.models.layout import SparseLayer
 
 
 @STRATEGIES.register("random")
+@per_layer
 def random(
     layer: SparseLayer,
     theta: Tensor,

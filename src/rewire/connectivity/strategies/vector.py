@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions
-from rewire.connectivity.strategies.random import random
+from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.indices import sort_with_rank
+from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions, per_layer
 from rewire.models.layout import SparseLayer
 
 
 @STRATEGIES.register("vector")
+@per_layer
 def vector(
     layer: SparseLayer,
     theta: Tensor,
@@ -46,8 +48,8 @@ def vector(
         return chosen
     filled = theta.clone()
     filled[chosen] = 1.0
-    everywhere = torch.cat([connected, chosen])
-    rest = random(layer, filled, everywhere, missing, options=options, generator=generator)
+    free = layer.size - len(connected) - len(chosen)
+    rest = choose_unconnected(filled, missing, free=free, generator=generator)
     return torch.cat([chosen, rest])
 
 
@@ -66,11 +68,10 @@ def _entries_of(
     for _ in range(4):
         rows = torch.randint(layer.fan_out, slots.shape, generator=generator, device=theta.device)
         entries = torch.cat([chosen, rows * layer.vectors + slots])
-        # The stable sort keeps the first of equal entries: those that were chosen before.
-        ordered, position = entries.sort(stable=True)
-        new = torch.ones_like(entries, dtype=torch.bool)
-        new[position[1:][ordered[1:] == ordered[:-1]]] = False
-        keep = new & (theta[entries] <= 0)
+        # Of equal entries the first is kept: those that were chosen before.
+        ordered, position = sort_with_rank(entries)
+        keep = theta.index_select(0, entries) <= 0
+        keep[position[1:][ordered[1:] == ordered[:-1]]] = False
         slots = slots[~keep[len(chosen) :]]
         chosen = entries[keep]
         if len(slots) == 0:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from rewire.connectivity.nearest import nearest_unconnected
-from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions
-from rewire.connectivity.strategies.random import random
+from rewire.connectivity.indices import largest
+from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
+from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer
 
 
 @STRATEGIES.register("weighted")
 def weighted(
-    layer: SparseLayer,
     theta: Tensor,
-    connected: Tensor,
-    n: int,
+    layers: Sequence[SparseLayer],
+    demands: Sequence[Demand],
     *,
     options: StrategyOptions,
     generator: torch.Generator,
 ) -> Tensor:
-    """The n entries with the largest θ, in that order, each re-connect their nearest one.
+    """The n entries with the largest θ, in that order, each re-connect their nearest one."""
 
-    A layer without any connection has no largest weight: there the entries are uniform.
-    """
-    if len(connected) == 0:
-        return random(layer, theta, connected, n, options=options, generator=generator)
-    largest = theta[connected].topk(min(n, len(connected))).indices
-    return nearest_unconnected(
-        connected[largest], theta, layer.shape, n=n, search=options.search, generator=generator
-    )
+    def sources(connected: Tensor, n: int) -> Tensor:
+        return connected[largest(theta.index_select(0, connected), n)]
+
+    return next_to(sources, theta, layers, demands, options=options, generator=generator)

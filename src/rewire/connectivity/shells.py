@@ -1,0 +1,59 @@
+"""Offsets around an entry, in the order in which a search goes outwards."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+# Largest squared length in each Euclidean shell, half-width of each box of `eq3`.
+SQUARED_RADII = (1, 2, 4, 16, 64)
+HALF_WIDTHS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Offsets around a source, the same (W, 1, D) for all or one (1, S, D) for each.
+
+    `lengths` are their squared lengths, (W, 1) or (1, S), `half_width` is how far they reach.
+    """
+
+    offsets: Tensor
+    lengths: Tensor
+    half_width: int
+
+    def drawn(self, source: Tensor, generator: torch.Generator) -> Shell:
+        """One of the offsets at random for each of the sources (S,)."""
+        drawn = torch.randint(
+            len(self.lengths), source.shape, generator=generator, device=source.device
+        ).to(self.offsets.device)
+        return Shell(self.offsets[drawn, 0][None], self.lengths[drawn, 0][None], self.half_width)
+
+
+@lru_cache(maxsize=256)
+def shells_of(sizes: tuple[int, ...], metric: str) -> tuple[Shell, ...]:
+    """What to look at one after the other: Euclidean shells, or boxes for `eq3`.
+
+    A box holds what is inside it, too, as a smaller one may leave a source unsettled.
+
+    Args:
+        sizes: of the axes of the index space; no offset is longer than they allow.
+        metric: see `Search`.
+    """
+    shells, inner = [], 0
+    for step in SQUARED_RADII if metric == "euclidean" else HALF_WIDTHS:
+        half_width = math.isqrt(step) if metric == "euclidean" else step
+        reach = [min(half_width, size - 1) for size in sizes]
+        offsets = torch.tensor(list(itertools.product(*(range(-r, r + 1) for r in reach))))
+        lengths = offsets.square().sum(-1)
+        chosen = lengths > inner
+        if metric == "euclidean":
+            chosen &= lengths <= step
+            inner = step
+        if chosen.any():
+            shells.append(Shell(offsets[chosen, None], lengths[chosen, None], half_width))
+    return tuple(shells)
