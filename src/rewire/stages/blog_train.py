@@ -13,7 +13,6 @@ from rewire.models.artifact import save_dense
 from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import HISTORY, METRICS, as_csv, deciding, run_cell
 from rewire.tracking import Tracker
-from rewire.training.dense_runner import train_dense
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -22,6 +21,9 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 
 
 def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+    # Not above: a finished cell says so without waiting for Lightning.
+    from rewire.training.dense_runner import train_dense
+
     checkpoints = folder.parents[1] / "checkpoints" / folder.name
     trained = train_dense(
         {**deciding(config, "blog_train"), "data": config["data"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -34,8 +35,12 @@ def launch(stage: str) -> None:
     @hydra.main(config_path=str(root), config_name="config", version_base="1.3")
     def main(config: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task)
+        module = importlib.import_module(f"rewire.stages.{stage}")
+        # What is there now stays: the collector need not look at it again, not even at the end.
+        gc.freeze()
+        gc.enable()
         try:
-            importlib.import_module(f"rewire.stages.{stage}").run(config, overrides)
+            module.run(config, overrides)
         except InputError as error:
             stop(error)
 

@@ -14,7 +14,6 @@ from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import HISTORY, METRICS, MODEL_SPEC, as_csv, deciding, run_cell
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker
-from rewire.training.runner import train
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -23,6 +22,9 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 
 
 def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+    # Not above: a finished cell says so without waiting for Lightning.
+    from rewire.training.runner import train
+
     checkpoints = folder.parents[1] / "checkpoints" / folder.name
     trained = train(
         {**deciding(config, "train"), "data": config["data"]},

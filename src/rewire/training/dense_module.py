@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,6 +13,7 @@ from rewire.errors import InputError
 from rewire.models.dense import DenseNetwork
 from rewire.models.heads import build_head
 from rewire.rng import generator
+from rewire.training.lean import pl
 
 Phases = Sequence[tuple[float, int]]
 """(learning rate, steps) one after the other."""

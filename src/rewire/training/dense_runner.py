@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
 from rewire.data.batches import EvalBatches, TrainBatches
@@ -19,6 +18,7 @@ from rewire.models.dense import DenseNetwork, build_dense
 from rewire.tracking import Tracker
 from rewire.training.dense_module import DenseClassifier
 from rewire.training.device import choose_device, choose_precision, use_threads
+from rewire.training.lean import pl
 from rewire.training.lightning import fit
 
 EVALUATION_BATCH = 500

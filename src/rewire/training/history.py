@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from rewire.models.layout import SparseLayer
 from rewire.tracking import Tracker
+from rewire.training.lean import pl
 from rewire.training.rewiring import Rewiring
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
 from rewire.files import read_json, writable_folder, write_json
+from rewire.training.lean import pl
 
 
 def fit(
@@ -21,7 +20,7 @@ def fit(
     batches: Iterable[Any],
     *,
     held_out: Iterable[Any] | None = None,
-    callbacks: Sequence[Callback],
+    callbacks: Sequence[pl.Callback],
     device: torch.device,
     precision: str,
     checkpoints: Path,
@@ -45,12 +44,12 @@ def fit(
     """
     # Progress bar where somebody watches, lines where a log is written.
     watched = sys.stderr.isatty()
-    everything = [*callbacks, *([TQDMProgressBar(refresh_rate=10)] if watched else [])]
+    everything = [*callbacks, *([pl.callbacks.TQDMProgressBar(refresh_rate=10)] if watched else [])]
     resume, saves = None, bool(every_epochs or every_steps)
     if saves:
         folder = writable_folder(checkpoints)
         everything.append(
-            ModelCheckpoint(
+            pl.callbacks.ModelCheckpoint(
                 folder,
                 filename="last",
                 every_n_epochs=every_epochs or None,

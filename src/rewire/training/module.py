@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
 from torch.nn import functional as F
 
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import OBJECTIVES
 from rewire.rng import generator
+from rewire.training.lean import pl
 from rewire.training.optimiser import DecoupledSGD, step_schedule
 
 
