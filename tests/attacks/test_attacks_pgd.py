@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attacks.toys_attacked import EPSILON, conv_net, images, trained
+from attacks.toys_attacked import EPSILON, conv_net, images, slow_pgd, trained
 from torch import nn
 
 from rewire.attacks import ATTACKS, build_attack
-from rewire.attacks.judge import is_correct, judge, predict_logits
-from rewire.attacks.pgd import CLEAN_WRONG, PGD, SURVIVED, uniform_start
+from rewire.attacks.autoattack import AutoAttack
+from rewire.attacks.judge import (
+    CLEAN_WRONG,
+    SURVIVED,
+    is_correct,
+    judge,
+    predict_logits,
+)
+from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
 
 COUNT = 200
@@ -25,35 +32,6 @@ def result(data):
     return PGD(EPSILON, steps=20, restarts=5, batch_size=64).attack(
         trained(), x, y, indices=indices
     )
-
-
-def slow_pgd(model, x, y, indices, attack) -> list[int]:
-    """Per image, one at a time, in plain loops: the first restart that fools, or a code."""
-    found = []
-    for image, label, index in zip(x, y, indices.tolist(), strict=True):
-
-        def wrong(point, label=label):
-            with torch.no_grad():
-                return model(point[None]).argmax().item() != label.item()
-
-        code = CLEAN_WRONG if wrong(image) else SURVIVED
-        for restart in range(attack.restarts if code == SURVIVED else 0):
-            noise = uniform_start(image.shape, seed=attack.seed, index=index, restart=restart)
-            point = (image + attack.epsilon * noise).clamp(0, 1)
-            for _ in range(attack.steps):
-                if wrong(point):
-                    break
-                point.requires_grad_()
-                loss = nn.functional.cross_entropy(model(point[None]), label[None])
-                (gradient,) = torch.autograd.grad(loss, point)
-                moved = point.detach() + attack.step * gradient.sign()
-                delta = (moved - image).clamp(-attack.epsilon, attack.epsilon)
-                point = (image + delta).clamp(0, 1)
-            if wrong(point):
-                code = restart
-                break
-        found.append(code)
-    return found
 
 
 def test_matches_a_plain_loop_over_single_images(data):
@@ -92,21 +70,6 @@ def test_a_permuted_subset_gives_the_same_verdicts(data, result):
         trained(), x[rows], y[rows], indices=indices[rows]
     )
     assert torch.equal(other.fooled_at_restart, result.fooled_at_restart[rows])
-
-
-def test_the_seed_and_the_index_choose_the_start():
-    shape = torch.Size([3, 8, 8])
-    base = uniform_start(shape, seed=0, index=1, restart=2)
-    assert torch.equal(base, uniform_start(shape, seed=0, index=1, restart=2))
-    for other in ({"seed": 1}, {"index": 2}, {"restart": 1}):
-        changed = uniform_start(shape, **{"seed": 0, "index": 1, "restart": 2, **other})
-        assert not torch.equal(base, changed)
-    many = torch.stack([uniform_start(shape, seed=0, index=i, restart=0) for i in range(200)])
-    assert many.min() >= -1
-    assert many.max() <= 1
-    # A uniform variable on [-1, 1] has mean 0 and variance 1/3; 38,400 draws.
-    assert abs(many.mean().item()) < 0.02
-    assert abs(many.var().item() - 1 / 3) < 0.01
 
 
 def test_adversarials_lie_in_the_ball_and_fool(data, result):
@@ -236,6 +199,8 @@ def test_a_verdict_that_only_rounding_decides_is_tolerated(data):
         ("restarts", True),
         ("step_size", 0.0),
         ("batch_size", 0),
+        ("check_every", 0),
+        ("first_pass_steps", 0),
         ("seed", -1),
     ],
 )
@@ -251,7 +216,8 @@ def test_different_lengths_are_an_input_error(data):
 
 
 def test_attacks_by_name():
-    assert list(ATTACKS) == ["pgd"]
+    assert list(ATTACKS) == ["autoattack", "pgd"]
+    assert build_attack("autoattack", steps=7) == AutoAttack(steps=7)
     assert build_attack("pgd", steps=7) == PGD(steps=7)
     assert build_attack("pgd").step == pytest.approx(2.5 * 8 / 255 / 50)
     assert PGD(step_size=0.01).step == 0.01

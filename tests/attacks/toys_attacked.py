@@ -1,4 +1,4 @@
-"""A small trained classifier, robust on some images and not on others, and a detector of waits."""
+"""A small classifier, robust on some images and not on others; plain PGD; a detector of waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from rewire.attacks.judge import CLEAN_WRONG, SURVIVED
+from rewire.rng import generator
 
 EPSILON = 8 / 255
 CLASSES = 4
@@ -53,6 +56,37 @@ def trained() -> nn.Sequential:
             F.cross_entropy(model(x[rows]), y[rows]).backward()
             optimiser.step()
     return model.eval()
+
+
+def slow_pgd(model, x, y, indices, attack, *, starts=None) -> list[int]:
+    """Per image, one at a time, in plain loops: which of the starts fools first, or a code."""
+    starts = range(attack.restarts) if starts is None else starts
+    found = []
+    for image, label, index in zip(x, y, indices.tolist(), strict=True):
+
+        def wrong(point, label=label):
+            with torch.no_grad():
+                return model(point[None]).argmax().item() != label.item()
+
+        code = CLEAN_WRONG if wrong(image) else SURVIVED
+        for place, restart in enumerate(starts if code == SURVIVED else ()):
+            source = generator(attack.seed, "pgd start", index, restart)
+            noise = torch.rand(image.shape, generator=source) * 2 - 1
+            point = (image + attack.epsilon * noise).clamp(0, 1)
+            for _ in range(attack.steps):
+                if wrong(point):
+                    break
+                point.requires_grad_()
+                loss = nn.functional.cross_entropy(model(point[None]), label[None])
+                (gradient,) = torch.autograd.grad(loss, point)
+                moved = point.detach() + attack.step * gradient.sign()
+                delta = (moved - image).clamp(-attack.epsilon, attack.epsilon)
+                point = (image + delta).clamp(0, 1)
+            if wrong(point):
+                code = place
+                break
+        found.append(code)
+    return found
 
 
 class NoWaiting(TorchDispatchMode):

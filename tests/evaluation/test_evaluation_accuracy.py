@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import yaml
 from attacks.toys_attacked import EPSILON, conv_net, images, trained
 
 from rewire.attacks import build_attack
+from rewire.attacks.autoattack import AutoAttack
+from rewire.attacks.judge import FOOLED_BY
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet
 from rewire.errors import InputError
@@ -55,6 +58,8 @@ def test_evaluate_counts_what_the_attack_found(data):
     assert arrays["clean_correct"].tolist() == clean.tolist()
     assert arrays["robust_correct"].tolist() == found.correct.tolist()
     assert arrays["fooled_at_restart"].tolist() == found.fooled_at_restart.tolist()
+    assert arrays["fooled_by"].tolist() == found.fooled_by.tolist()
+    assert report["fooled_by"] == {"pgd": report["clean_count"] - report["robust_count"]}
     assert arrays["indices"].tolist() == list(range(1000, 1120))
     assert arrays["labels"].tolist() == data.labels.tolist()
     assert report["images"] == 120
@@ -67,14 +72,32 @@ def test_evaluate_counts_what_the_attack_found(data):
     assert not (arrays["robust_correct"] & ~arrays["clean_correct"]).any()
 
 
-def test_evaluate_gives_a_ledger_that_survives_the_disk(data, tmp_path):
-    report = evaluate(trained(), data, attack=PGD(EPSILON, steps=2, restarts=1))
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(EPSILON, steps=2, restarts=2, first_pass_steps=1),
+        AutoAttack(EPSILON, steps=1, queries=20),
+    ],
+    ids=["pgd", "autoattack"],
+)
+def test_the_ledger_says_which_attack_fooled_which_image(data, tmp_path, attack):
+    report = evaluate(trained(), data, attack=attack, batch_size=50)
     save_ledger(tmp_path / "ledger.npz", report["arrays"])
     loaded = load_ledger(tmp_path / "ledger.npz")
     assert loaded.keys() == report["arrays"].keys()
     for name, array in report["arrays"].items():
         assert loaded[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded[name], array)
+    by, at = loaded["fooled_by"], loaded["fooled_at_restart"]
+    assert by.dtype == np.int8
+    counts = {name: int((by == code).sum()) for code, name in enumerate(FOOLED_BY)}
+    assert report["fooled_by"] == {name: count for name, count in counts.items() if count}
+    assert sum(counts.values()) == report["clean_count"] - report["robust_count"]
+    assert len(report["fooled_by"]) == 2
+    np.testing.assert_array_equal(loaded["robust_correct"], by == -1)
+    np.testing.assert_array_equal(loaded["clean_correct"], by != -2)
+    np.testing.assert_array_equal(at[by < 0], by[by < 0])
+    assert (at[by >= 0] >= 0).all()
 
 
 def test_no_images_is_an_input_error(data):
@@ -82,10 +105,22 @@ def test_no_images_is_an_input_error(data):
         evaluate(trained(), data.take(torch.arange(0)), attack=PGD())
 
 
-@pytest.mark.parametrize(("name", "steps", "restarts"), [("pgd50x10", 50, 10), ("pgd20x1", 20, 1)])
-def test_attack_configs(name, steps, restarts):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pgd50x10", PGD(epsilon=8 / 255, steps=50, restarts=10)),
+        ("pgd20x1", PGD(epsilon=8 / 255, steps=20, restarts=1)),
+        ("autoattack", AutoAttack(epsilon=8 / 255, steps=100, queries=5000, restarts=1)),
+    ],
+)
+def test_attack_configs(name, expected):
     options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert options.pop("images") is None  # how many images to attack is the stage's concern
-    attack = build_attack(**options)
-    assert attack == PGD(epsilon=8 / 255, steps=steps, restarts=restarts, batch_size=256)
-    assert attack.step == pytest.approx(2.5 * 8 / 255 / steps)
+    assert build_attack(**options) == expected
+    # Every option of an attack can be given without a `+`.
+    fields = {field.name for field in dataclasses.fields(expected)} - {"seed"}
+    assert set(options) == fields | {"name"}
+
+
+def test_every_attack_config_is_tested():
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"pgd50x10", "pgd20x1", "autoattack"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.pgd import PGD
 from rewire.errors import unknown_name
 from rewire.registry import Registry
 
 ATTACKS: Registry[type] = Registry("attack")
+ATTACKS.register("autoattack")(AutoAttack)
 ATTACKS.register("pgd")(PGD)
 
 

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from rewire.attacks.checks import check_count
 from rewire.attacks.mode import attack_mode, full_float32
+from rewire.errors import InputError
+
+SURVIVED = -1
+CLEAN_WRONG = -2
+# `AttackResult.fooled_by` and the ledgers hold positions in this tuple: only ever append.
+FOOLED_BY = ("pgd", "first-pass", "apgd-ce", "apgd-t", "fab-t", "square")
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an evaluation attack found; all tensors have N entries and lie where the images lay.
+
+    Attributes:
+        adversarial: float32 (N, C, H, W): an image that fooled the model, the last one tried for a
+            survivor, the clean image where that is misclassified already.
+        clean_correct: bool, on the clean images.
+        correct: bool, the verdict of a separate forward pass over `adversarial`.
+        fooled_by: int8, position in `FOOLED_BY` of the attack that fooled the model first,
+            `SURVIVED` (-1) or `CLEAN_WRONG` (-2). `correct` holds exactly where it is -1.
+        fooled_at_restart: int16, the restart (from 0) of that attack, or the same two codes.
+        steps_run: image-steps: images that passed through the model, summed over iterates.
+        fragile: number of images on which the attack and the final pass differed by rounding.
+    """
+
+    adversarial: Tensor
+    clean_correct: Tensor
+    correct: Tensor
+    fooled_by: Tensor
+    fooled_at_restart: Tensor
+    steps_run: int
+    fragile: int
 
 
 def linf_project(x_adv: Tensor, x: Tensor, epsilon: float) -> Tensor:
@@ -46,3 +79,64 @@ def judge(
     """
     logits = predict_logits(model, linf_project(x_adv, x, epsilon), batch_size=batch_size)
     return is_correct(logits, y)
+
+
+def check_aligned(x: Tensor, y: Tensor, indices: Tensor) -> None:
+    """Refuse images, labels and indices that are not one entry each per image.
+
+    Raises:
+        InputError: if the three do not have the same length.
+    """
+    if not len(x) == len(y) == len(indices):
+        raise InputError(
+            f"{len(x)} images, {len(y)} labels and {len(indices)} indices were given to the "
+            "attack. Allowed: the same number of each."
+        )
+
+
+def conclude(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    adversarial: Tensor,
+    fooled_by: Tensor,
+    fooled_at: Tensor,
+    last: tuple[int, int],
+    epsilon: float,
+    batch_size: int,
+    steps_run: int,
+) -> AttackResult:
+    """The result of an attack after one more pass over all its images, which has the last word.
+
+    Args:
+        fooled_by: what the attack believes, as in `AttackResult`; on any device.
+        fooled_at: its restart, likewise.
+        last: (attack, restart) tried last, put down for a survivor that the final pass calls
+            fooled.
+    """
+    adversarial = linf_project(adversarial, x, epsilon)
+    fooled_by, fooled_at = fooled_by.to(x.device), fooled_at.to(x.device)
+    clean = fooled_by != CLEAN_WRONG
+    logits = predict_logits(model, adversarial, batch_size=batch_size)
+    correct = is_correct(logits, y) & clean
+    unclear = correct != (fooled_by == SURVIVED)
+    _assert_fragile(logits[unclear], y[unclear])
+    for codes, final in zip((fooled_by, fooled_at), last, strict=True):
+        codes[unclear] = torch.where(correct[unclear], SURVIVED, final).to(codes.dtype)
+    return AttackResult(
+        adversarial, clean, correct, fooled_by, fooled_at, steps_run, int(unclear.sum())
+    )
+
+
+def _assert_fragile(logits: Tensor, y: Tensor) -> None:
+    """Verdicts may differ between two passes only where the two best logits are a rounding apart.
+
+    A larger gap means that the model is not a function of its input, so no verdict can be trusted.
+    """
+    if not len(y):
+        return
+    own = logits.gather(1, y[:, None])
+    others = logits.scatter(1, y[:, None], float("-inf")).amax(dim=1, keepdim=True)
+    gap = ((own - others).abs() / (1 + logits.abs().amax(dim=1, keepdim=True))).amax()
+    assert gap < 1e-3, f"the model contradicts itself on one input: relative logit gap {gap:.2g}"

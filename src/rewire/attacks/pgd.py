@@ -7,69 +7,53 @@ cross-entropy gradient from each of 10 uniform random starts and counts the wors
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewire.attacks.checks import check_count, check_real
-from rewire.attacks.judge import is_correct, linf_project, predict_logits
+from rewire.attacks.image_noise import image_noise
+from rewire.attacks.judge import (
+    CLEAN_WRONG,
+    FOOLED_BY,
+    SURVIVED,
+    AttackResult,
+    check_aligned,
+    conclude,
+    is_correct,
+    linf_project,
+    predict_logits,
+)
 from rewire.attacks.mode import attack_mode, full_float32
-from rewire.errors import InputError
-from rewire.rng import generator as derived_generator
 
-SURVIVED = -1
-CLEAN_WRONG = -2
-
-
-def uniform_start(shape: torch.Size, *, seed: int, index: int, restart: int) -> Tensor:
-    """The start of one image, uniform in [-1, 1): a function of (seed, image index, restart) alone.
-
-    Drawn on the CPU, so that it is the same for every device, batch size and subset.
-    """
-    source = derived_generator(seed, "pgd start", index, restart)
-    return torch.rand(shape, generator=source) * 2 - 1
-
-
-@dataclass(frozen=True)
-class AttackResult:
-    """What an evaluation attack found; all tensors have N entries and lie where the images lay.
-
-    Attributes:
-        adversarial: float32 (N, C, H, W): the first iterate that fooled the model, the last
-            iterate for a survivor, the clean image where that is misclassified already.
-        clean_correct: bool, on the clean images.
-        correct: bool, the verdict of a separate forward pass over `adversarial`.
-        fooled_at_restart: int16, the first restart (from 0) that fooled the model, `SURVIVED` (-1)
-            or `CLEAN_WRONG` (-2). `correct` holds exactly where it is -1.
-        steps_run: image-steps of the attack: images forward and backward, summed over iterates.
-        fragile: number of images on which the attack and the final pass differed by rounding.
-    """
-
-    adversarial: Tensor
-    clean_correct: Tensor
-    correct: Tensor
-    fooled_at_restart: Tensor
-    steps_run: int
-    fragile: int
+# The start of the first pass; those of the attack itself are numbered from 0.
+FIRST_PASS_RESTART = -1
 
 
 @dataclass(frozen=True)
 class PGD:
     """PGD with random restarts, worst case per image (thesis, section 5).
 
-    An image leaves as soon as any iterate fools the model, and another takes its place in the
-    batch; an image that survived a restart begins the next one. Images misclassified without an
-    attack are not attacked.
+    An image leaves when any iterate fooled the model, and another takes its place in the batch; an
+    image that survived a restart begins the next one. Images misclassified without an attack are
+    not attacked.
 
     Args:
         epsilon: L-infinity radius in units of the [0, 1] pixel range, in (0, 1].
         steps: gradient steps per restart.
         restarts: number of uniform random starts.
         step_size: step per pixel; `None` means 2.5·epsilon/steps.
-        batch_size: images per forward and backward pass.
+        batch_size: images per forward and backward pass; `None` means 256 on the CPU and 1024 on a
+            GPU. It changes the speed, not the result.
+        check_every: steps until the host asks which images were fooled; these keep the iterate that
+            fooled first and leave then. `None` means every step on the CPU and every 5 on a GPU,
+            which the question makes wait. It changes the speed, not the result.
+        first_pass_steps: steps of one quick restart (step 2.5·epsilon over this number) before the
+            others, for the images that it fools; `None` means no such pass. It can only lower the
+            robust accuracy.
         seed: of the starts.
 
     Raises:
@@ -80,7 +64,9 @@ class PGD:
     steps: int = 50
     restarts: int = 10
     step_size: float | None = None
-    batch_size: int = 256
+    batch_size: int | None = None
+    check_every: int | None = None
+    first_pass_steps: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,7 +75,9 @@ class PGD:
         check_count("restarts", self.restarts)
         if self.step_size is not None:
             check_real("step_size", self.step_size, above=0)
-        check_count("batch_size", self.batch_size)
+        for name in ("batch_size", "check_every", "first_pass_steps"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         check_count("seed", self.seed, at_least=0)
 
     @property
@@ -119,92 +107,114 @@ class PGD:
         Raises:
             InputError: if the three tensors do not have the same length.
         """
-        if not len(x) == len(y) == len(indices):
-            raise InputError(
-                f"{len(x)} images, {len(y)} labels and {len(indices)} indices were given to the "
-                "attack. Allowed: the same number of each."
-            )
+        check_aligned(x, y, indices)
+        full = self._for(x.device)
+        passes = [("pgd", full, 0)]
+        if self.first_pass_steps is not None:
+            quick = replace(full, steps=self.first_pass_steps, restarts=1, step_size=None)
+            passes.insert(0, ("first-pass", quick, FIRST_PASS_RESTART))
+        adversarial, numbers, steps_run = x.clone(), indices.tolist(), 0
         with full_float32(x.device), attack_mode(model):
-            clean = is_correct(predict_logits(model, x, batch_size=self.batch_size), y)
-            adversarial, fooled_at, steps_run = self._search(model, x, y, indices, clean, progress)
-            adversarial = linf_project(adversarial, x, self.epsilon)
-            logits = predict_logits(model, adversarial, batch_size=self.batch_size)
-        correct = is_correct(logits, y) & clean
-        unclear = correct != (fooled_at == SURVIVED)
-        _assert_fragile(logits[unclear], y[unclear])
-        # The final pass has the last word; a survivor that it calls fooled ran all restarts.
-        last = torch.full_like(fooled_at, self.restarts - 1)
-        fooled_at = torch.where(unclear, torch.where(correct, SURVIVED, last), fooled_at)
-        return AttackResult(adversarial, clean, correct, fooled_at, steps_run, int(unclear.sum()))
+            alive = is_correct(predict_logits(model, x, batch_size=full.batch_size), y).cpu()
+            total = int(alive.sum())
+            fooled_by = torch.where(alive, SURVIVED, CLEAN_WRONG).to(torch.int8)
+            fooled_at = fooled_by.to(torch.int16)
+            for name, attack, first_restart in passes:
+                # Survivors of a pass before the last one are not decided yet.
+                report = progress if attack is full else None
+                found, steps = attack._search(
+                    model, x, y, numbers, alive, adversarial, first_restart, total, report
+                )
+                hit = found != SURVIVED
+                fooled_by[hit], fooled_at[hit] = FOOLED_BY.index(name), found[hit]
+                alive, steps_run = alive & ~hit, steps_run + steps
+            return conclude(
+                model,
+                x,
+                y,
+                adversarial=adversarial,
+                fooled_by=fooled_by,
+                fooled_at=fooled_at,
+                last=(FOOLED_BY.index("pgd"), self.restarts - 1),
+                epsilon=self.epsilon,
+                batch_size=full.batch_size,
+                steps_run=steps_run,
+            )
 
-    def _search(self, model, x, y, indices, clean, progress) -> tuple[Tensor, Tensor, int]:
-        """(last iterates, restart that fooled or a negative code, image-steps)."""
-        adversarial = x.clone()
-        fooled_at = torch.full((len(x),), CLEAN_WRONG, dtype=torch.int16)
-        fooled_at[clean.cpu()] = SURVIVED
+    def _for(self, device: torch.device) -> PGD:
+        """This attack with the sizes that suit `device` where none are given."""
+        on_cpu = device.type == "cpu"
+        return replace(
+            self,
+            batch_size=self.batch_size or (256 if on_cpu else 1024),
+            check_every=self.check_every or (1 if on_cpu else 5),
+        )
+
+    def _search(
+        self, model, x, y, numbers, alive, adversarial, first_restart, total, progress
+    ) -> tuple[Tensor, int]:
+        """(restart that fooled or `SURVIVED` per image, on the CPU; image-steps).
+
+        Attacks the images in `alive` and puts their last judged iterates into `adversarial`.
+        """
+        fooled_at = torch.full((len(x),), SURVIVED, dtype=torch.int16)
         # Jobs (row, restart); a survivor queues up again for its next restart.
-        waiting = deque((row, 0) for row in clean.nonzero().flatten().tolist())
-        numbers = indices.tolist()
-        total, decided, steps_run = len(waiting), 0, 0
+        waiting = deque((row, 0) for row in alive.nonzero().flatten().tolist())
+        decided, steps_run = total - len(waiting), 0
 
-        # The batch: one job and one iterate per place; its bookkeeping is on the CPU.
-        row = restart = step = torch.empty(0, dtype=torch.int64)
-        x_adv = x[:0]
+        # The batch: what the host decides is kept on the CPU, the rest beside the model.
+        row = restart = age = torch.empty(0, dtype=torch.int64)
+        point, clean, label = x[:0], x[:0], y[:0]
+        fooled = torch.empty(0, dtype=torch.bool, device=x.device)
         while waiting or len(row):
             free = self.batch_size - len(row)
             jobs = [waiting.popleft() for _ in range(min(free, len(waiting)))]
             if jobs:
                 new_row, new_restart = torch.tensor(jobs).unbind(1)
                 row, restart = torch.cat([row, new_row]), torch.cat([restart, new_restart])
-                step = torch.cat([step, torch.zeros_like(new_row)])
-                x_adv = torch.cat([x_adv, self._starts(x, numbers, jobs)])
+                age = torch.cat([age, torch.zeros_like(new_row)])
+                here = new_row.to(x.device)
+                keys = [(numbers[row], first_restart + restart) for row, restart in jobs]
+                point = torch.cat([point, self._starts(x[here], keys)])
+                clean, label = torch.cat([clean, x[here]]), torch.cat([label, y[here]])
+                fooled = torch.cat([fooled, torch.zeros_like(here, dtype=torch.bool)])
 
-            here = row.to(x.device)
-            ascended, unfooled = self._step(model, x_adv, x[here], y[here])
-            steps_run += len(row)
-            fooled = ~unfooled.cpu()
-            spent = ~fooled & (step == self.steps)
-            leave = fooled | spent
-            if leave.any():
-                adversarial[row[leave].to(x.device)] = x_adv[leave.to(x.device)]
-                fooled_at[row[fooled]] = restart[fooled].to(torch.int16)
-                again = spent & (restart + 1 < self.restarts)
-                waiting.extend(zip(row[again].tolist(), (restart[again] + 1).tolist(), strict=True))
-                decided += int((leave & ~again).sum())
-                if progress is not None:
-                    progress(decided, total)
-            row, restart, step = row[~leave], restart[~leave], step[~leave] + 1
-            x_adv = ascended[~leave.to(x.device)]
-        return adversarial, fooled_at.to(x.device), steps_run
+            # A restart judges its start and one iterate per step; nobody goes beyond its last.
+            ahead = min(self.check_every, self.steps + 1 - int(age.max()))
+            for _ in range(ahead):
+                judged = point
+                point, fooled = self._step(model, judged, clean, label, fooled)
+            age, steps_run = age + ahead, steps_run + ahead * len(row)
 
-    def _step(self, model, x_adv, x, y) -> tuple[Tensor, Tensor]:
-        """(next iterates, whether the present ones are still classified correctly)."""
+            hit = fooled.cpu()
+            leave = hit | (age > self.steps)
+            if not leave.any():
+                continue
+            adversarial[row[leave].to(x.device)] = judged[leave.to(x.device)]
+            fooled_at[row[hit]] = restart[hit].to(torch.int16)
+            again = leave & ~hit & (restart + 1 < self.restarts)
+            waiting.extend(zip(row[again].tolist(), (restart[again] + 1).tolist(), strict=True))
+            decided += int((leave & ~again).sum())
+            if progress is not None:
+                progress(decided, total)
+            stay = (~leave).nonzero().flatten()
+            row, restart, age = row[stay], restart[stay], age[stay]
+            stay = stay.to(x.device)
+            point, clean, label, fooled = point[stay], clean[stay], label[stay], fooled[stay]
+        return fooled_at, steps_run
+
+    def _step(self, model, x_adv, x, y, fooled) -> tuple[Tensor, Tensor]:
+        """(next iterates, whether the model was fooled by now); an image once fooled stays put."""
         with torch.enable_grad():
             x_adv = x_adv.detach().requires_grad_()
             logits = model(x_adv)
             (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), x_adv)
-        ascended = linf_project(x_adv.detach() + self.step * gradient.sign(), x, self.epsilon)
-        return ascended, is_correct(logits.detach(), y)
+        x_adv = x_adv.detach()
+        fooled = fooled | ~is_correct(logits.detach(), y)
+        ascended = linf_project(x_adv + self.step * gradient.sign(), x, self.epsilon)
+        return torch.where(fooled.view(-1, *[1] * (x.ndim - 1)), x_adv, ascended), fooled
 
-    def _starts(self, x, numbers: list[int], jobs: list[tuple[int, int]]) -> Tensor:
-        noise = torch.stack(
-            [
-                uniform_start(x.shape[1:], seed=self.seed, index=numbers[row], restart=restart)
-                for row, restart in jobs
-            ]
-        )
-        clean = x[torch.tensor([row for row, _ in jobs], device=x.device)]
-        return linf_project(clean + self.epsilon * noise.to(x), clean, self.epsilon)
-
-
-def _assert_fragile(logits: Tensor, y: Tensor) -> None:
-    """Verdicts may differ between two passes only where the two best logits are a rounding apart.
-
-    A larger gap means that the model is not a function of its input, so no verdict can be trusted.
-    """
-    if not len(y):
-        return
-    own = logits.gather(1, y[:, None])
-    others = logits.scatter(1, y[:, None], float("-inf")).amax(dim=1, keepdim=True)
-    gap = ((own - others).abs() / (1 + logits.abs().amax(dim=1, keepdim=True))).amax()
-    assert gap < 1e-3, f"the model contradicts itself on one input: relative logit gap {gap:.2g}"
+    def _starts(self, x: Tensor, keys: Sequence[tuple[int, int]]) -> Tensor:
+        """Starts of the images `x`, one per key (index, restart)."""
+        noise = image_noise(x.shape[1:], seed=self.seed, purpose="pgd start", keys=keys)
+        return linf_project(x + self.epsilon * (noise * 2 - 1).to(x), x, self.epsilon)

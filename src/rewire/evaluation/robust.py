@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rewire.attacks.autoattack import AutoAttack
+from rewire.attacks.judge import FOOLED_BY
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet, as_float
 from rewire.errors import InputError
@@ -19,7 +21,7 @@ def evaluate(
     model: nn.Module,
     data: ImageSet,
     *,
-    attack: PGD,
+    attack: PGD | AutoAttack,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -36,9 +38,10 @@ def evaluate(
 
     Returns:
         `images`, `clean_count`, `robust_count`, `steps_run`, `fragile` (int), `clean_accuracy` and
-        `robust_accuracy` (%), and `arrays`: the per-image ledger as NumPy arrays `indices` (int64),
-        `labels` (int64), `clean_correct`, `robust_correct` (bool) and `fooled_at_restart` (int16;
-        see `AttackResult`).
+        `robust_accuracy` (%), `fooled_by` (name of an attack → images that it fooled first), and
+        `arrays`: the per-image ledger as NumPy arrays `indices` (int64), `labels` (int64),
+        `clean_correct`, `robust_correct` (bool), `fooled_by` (int8) and `fooled_at_restart` (int16;
+        both as in `AttackResult`).
 
     Raises:
         InputError: if there is no image.
@@ -52,6 +55,8 @@ def evaluate(
         model, as_float(data.images), data.labels, indices=data.indices, progress=progress
     )
     clean, robust = result.clean_correct.cpu(), result.correct.cpu()
+    fooled_by = result.fooled_by.cpu()
+    found = {name: int((fooled_by == code).sum()) for code, name in enumerate(FOOLED_BY)}
     return {
         "images": len(data),
         "clean_count": int(clean.sum()),
@@ -60,11 +65,13 @@ def evaluate(
         "robust_accuracy": percent(robust),
         "steps_run": result.steps_run,
         "fragile": result.fragile,
+        "fooled_by": {name: count for name, count in found.items() if count},
         "arrays": {
             "indices": data.indices.cpu().numpy(),
             "labels": data.labels.cpu().numpy(),
             "clean_correct": clean.numpy(),
             "robust_correct": robust.numpy(),
+            "fooled_by": fooled_by.numpy(),
             "fooled_at_restart": result.fooled_at_restart.cpu().numpy(),
         },
     }

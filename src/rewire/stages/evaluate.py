@@ -69,7 +69,7 @@ def measure(
         type="evaluation",
         files=[folder / name for name in names],
         metadata={},
-        inputs=[f"weights-{folder.name}", f"pruned-{folder.name}"],
+        inputs=[f"weights-{sources['trained'].name}", f"pruned-{sources['pruned'].name}"],
     )
     return names
 
@@ -90,7 +90,8 @@ def judge(
         "clean": counted(int(correct.sum()), len(test)),
         "robust": counted(result["robust_count"], result["images"]),
     }
-    return counts | {"steps_run": result["steps_run"]}, result["arrays"]
+    work = {"steps_run": result["steps_run"], "fooled_by": result["fooled_by"]}
+    return counts | work, result["arrays"]
 
 
 def subset(test: ImageSet, images: int | None) -> ImageSet:
