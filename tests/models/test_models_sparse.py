@@ -191,6 +191,21 @@ def test_weights_are_cast_once_under_autocast():
         assert {w.dtype for w in lent(model)} == {torch.float32}
 
 
+def test_weights_in_another_type_follow_the_signs():
+    model = small_network().float()
+
+    def lent_sign_bits() -> list[torch.Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16), model.materialised():
+            return [weight.sign() for weight in lent(model)]
+
+    first = lent_sign_bits()
+    model.set_weights({name: -weight for name, weight in model.weights().items()})
+    assert all(torch.equal(a, -b) for a, b in zip(first, lent_sign_bits(), strict=True))
+    state = model.state_dict()
+    model.load_state_dict(state | {"sign": -state["sign"]})
+    assert all(torch.equal(a, b) for a, b in zip(first, lent_sign_bits(), strict=True))
+
+
 def test_set_weights_undoes_weights():
     source, target = small_network(1), small_network(2)
     before = target.sign.clone()

@@ -53,7 +53,9 @@ class _Materialise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, theta: Tensor, sign: Tensor, layers: tuple[SparseLayer, ...], dtype):
-        flat = theta.clamp_min(0).mul_(sign).to(dtype)
+        # Rounding first gives the same weights (it keeps zeros, signs and the factor ±1) and moves
+        # half of the bytes.
+        flat = theta.to(dtype, copy=True).clamp_min_(0).mul_(sign)
         ctx.layers, ctx.dtype = layers, theta.dtype
         ctx.save_for_backward(flat)
         return tuple(layer.as_weight(layer.of(flat)) for layer in layers)
@@ -106,6 +108,7 @@ class SparseNetwork(nn.Module):
         self.theta = nn.Parameter(torch.cat(initial))
         coin = torch.randint(0, 2, self.theta.shape, generator=generator, dtype=torch.int8)
         self.register_buffer("sign", coin.mul_(2).sub_(1).float())
+        self._cast: tuple[tuple, Tensor] | None = None  # see `_sign_as`
 
     def forward(self, x: Tensor) -> Tensor:
         with self.materialised():
@@ -124,7 +127,8 @@ class SparseNetwork(nn.Module):
             weights = [w.detach() for w in outer] if detach else outer
         else:
             theta = self.theta.detach() if detach else self.theta
-            weights = _Materialise.apply(theta, self.sign, self.layers, self._weight_type())
+            dtype = self._weight_type()
+            weights = _Materialise.apply(theta, self._sign_as(dtype), self.layers, dtype)
         for module, weight in zip(modules, weights, strict=True):
             module.weight = weight
         try:
@@ -132,6 +136,15 @@ class SparseNetwork(nn.Module):
         finally:
             for module, weight in zip(modules, outer, strict=True):
                 module.weight = weight
+
+    def _sign_as(self, dtype: torch.dtype) -> Tensor:
+        """The signs in the type of the weights; cast anew only when they were replaced."""
+        if dtype == self.sign.dtype:
+            return self.sign
+        key = (dtype, self.sign.data_ptr(), self.sign._version)
+        if self._cast is None or self._cast[0] != key:
+            self._cast = key, self.sign.to(dtype)
+        return self._cast[1]
 
     def _weight_type(self) -> torch.dtype:
         device = self.theta.device.type
