@@ -2,19 +2,23 @@
 
 In one process seeds, determinism flags, tracking runs and thread counts leak from job to job; here
 job k is the same command that would run it alone. Finished cells are skipped, a failing job is
-recorded and the sweep goes on, and a summary ends it. (Hydra finds launchers only in the namespace
-package `hydra_plugins`.)
+recorded and the sweep goes on, and a summary ends it, also when the sweep is stopped by Ctrl+C.
+(Hydra finds launchers only in the namespace package `hydra_plugins`.)
+
+`hydra.launcher.jobs=k` runs k jobs at a time and splits the cores among them, `jobs=auto` as many
+as the machine holds; several GPUs are used in turn, several jobs on one GPU share its time (or
+compute side by side where the user runs NVIDIA's MPS daemon). The standard is 1, although more at
+a time finish a sweep sooner: the number of CPU threads changes the last bits of sums, hence of the
+trained weights, and at 1 every job has as many as it would have alone. With `trainer.threads=1`
+the result of a training does not depend on it.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +26,18 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rewire.errors import InputError
-from rewire.stages.cells import cell_folder, cell_of
+from rewire.stages.cells import cell_folder, cell_of, document_of
 
 
 @dataclass
 class IsolatedConfig:
     _target_: str = "hydra_plugins.rewire_launcher.IsolatedLauncher"
     stage: str = "train"  # whose jobs are launched; every entry point names its own
-    jobs: int = 1  # jobs at a time; the cores are shared among them
+    jobs: Any = 1  # jobs at a time, or auto
 
 
 # Hydra executes this file anew when it looks for plugins, so an entry point cannot register a stage
@@ -41,97 +46,136 @@ ConfigStore.instance().store(group="hydra/launcher", name="isolated", node=Isola
 
 
 class IsolatedLauncher(Launcher):
-    """See the module's docstring; `hydra.launcher.jobs` runs several jobs at a time."""
+    """See the module's docstring.
 
-    def __init__(self, stage: str, jobs: int) -> None:
+    Exit codes: 0 all done, 1 a job failed, 2 a value that cannot be used, 128 + n stopped by
+    signal n.
+    """
+
+    def __init__(self, stage: str, jobs: Any) -> None:
         self.stage, self.jobs = stage, jobs
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
+        from rewire.stages.entry import stop
+        from rewire.stages.packing import check_jobs
+
         self.config, self.loader = config, hydra_context.config_loader
+        try:
+            check_jobs(self.jobs)
+        except InputError as error:
+            stop(error)  # before Hydra writes its record of the sweep
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        if self.jobs < 1:
-            sys.exit(f"error: hydra.launcher.jobs is {self.jobs}. Allowed: 1 or more.")
-        jobs = []
-        for overrides in job_overrides:
-            config = self.loader.load_sweep_config(self.config, list(overrides))
-            jobs.append((config, list(filter_overrides(overrides))))
-        print(f"{len(jobs)} jobs, {self.jobs} at a time")
-        with ThreadPoolExecutor(self.jobs) as pool:
-            numbered = enumerate(jobs, start=1)
-            rows = list(pool.map(lambda job: self._run(job[0], len(jobs), *job[1]), numbered))
-        failures = [row for row in rows if row["status"] == "failed"]
-        self._summarise(rows, [overrides for _, overrides in jobs])
-        for row, (_, overrides) in zip(rows, jobs, strict=True):
-            if row["status"] == "failed":
-                print(f"failed: {row['cell']}: {row['error']}\n  retry: {self._shell(overrides)}")
+        from rewire.stages.jobs import Job, Jobs
+        from rewire.stages.machine import this_machine
+        from rewire.stages.packing import describe, pack
+
+        configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
+        overrides = [list(filter_overrides(o)) for o in job_overrides]
+        rows = self._plan(configs, overrides)
+        chosen = [row for row in rows if "status" not in row]
+        use_gpu = any(OmegaConf.select(c, "trainer.device") != "cpu" for c in configs)
+        machine = this_machine(use_gpu=use_gpu and self.jobs != 1)
+        threads = threads_of(configs)
+        slots = pack(self.jobs, count=max(1, len(chosen)), machine=machine, threads=threads)
+        print(f"{len(rows)} jobs, {describe(slots, machine.gpus)}", flush=True)
+        runner, started = Jobs(slots), time.perf_counter()
+        results = runner.run(
+            [Job(row["label"], self._command(row["overrides"]), row["log"]) for row in chosen]
+        )
+        for row, result in zip(chosen, results, strict=True):
+            row |= result
+        self._summarise(rows, at_a_time=len(slots), seconds=time.perf_counter() - started)
+        failures = self._list_failures(rows)
+        sys.stdout.flush()
+        if runner.stopped is not None:
+            sys.exit(128 + runner.stopped)
         if failures:
-            sys.stdout.flush()
             sys.exit(1)
         return [
-            JobReturn(overrides=overrides, cfg=config, status=JobStatus.COMPLETED)
-            for config, overrides in jobs
+            JobReturn(overrides=own, cfg=config, status=JobStatus.COMPLETED)
+            for config, own in zip(configs, overrides, strict=True)
         ]
 
-    def _command(self, overrides: Sequence[str]) -> list[str]:
-        return [sys.executable, "-m", f"rewire.stages.{self.stage}", *overrides]
+    def _plan(
+        self, configs: Sequence[DictConfig], overrides: Sequence[list[str]]
+    ) -> list[dict[str, Any]]:
+        """A row per job; one that cannot run has its `status` already.
 
-    def _shell(self, overrides: Sequence[str]) -> str:
-        return shlex.join(["python", "-m", f"rewire.stages.{self.stage}", *overrides])
-
-    def _run(self, number: int, total: int, config: DictConfig, overrides: list[str]) -> dict:
-        """Run one job to its end; its lines are shown and kept in a log file."""
-        try:
-            cell = cell_of(config, stage=self.stage, overrides=overrides)
+        Two jobs never share a folder: the second one is a duplicate, or its settings differ in
+        something that is not in the name.
+        """
+        rows: list[dict[str, Any]] = []
+        owners: dict[Path, tuple[int, Any]] = {}
+        for number, (config, own) in enumerate(zip(configs, overrides, strict=True), start=1):
+            label = f"[{number}/{len(configs)}]"
+            try:
+                cell = cell_of(config, stage=self.stage, overrides=own)
+                settings = self._settings(config)
+            except (InputError, OmegaConfBaseException) as error:
+                row = {"cell": " ".join(own), "status": "failed", "error": str(error)}
+                rows.append(row | {"overrides": own})
+                continue
             folder = cell_folder(
                 config.output, profile=config.profile.name, stage=self.stage, cell=cell
             )
             log = folder.parents[1] / "logs" / self.stage / f"{cell}.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-        except (InputError, OSError) as error:
-            return {"cell": " ".join(overrides), "status": "failed", "error": str(error)}
-        label = f"[{number}/{total}] {cell}"
-        print(f"{label}: started", flush=True)
-        started = time.perf_counter()
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        if self.jobs > 1:
-            environment["OMP_NUM_THREADS"] = str(threads)
-        lines: list[str] = []
-        with (
-            open(log, "w", encoding="utf-8") as file,
-            subprocess.Popen(
-                self._command(overrides),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=environment,
-            ) as process,
-        ):
-            for line in process.stdout:
-                file.write(line)
-                lines.append(line.rstrip())
-                print(f"{label}: {line.rstrip()}", flush=True)
-        row = {"cell": cell, "status": "done", "error": None, "folder": str(folder)}
-        if process.returncode:
-            row |= {"status": "failed", "error": last_words(lines, process.returncode)}
-        elif any(line.startswith("finished already") for line in lines):
-            row["status"] = "skipped"
-        row["seconds"] = round(time.perf_counter() - started, 1)
-        return row
+            row = {"cell": cell, "folder": str(folder), "log": log, "overrides": own}
+            row["label"] = f"{label} {cell}"
+            checkpoint = folder.parents[1] / "checkpoints" / cell / "last.ckpt"
+            row["resumed"] = checkpoint.is_file()
+            owner, same = owners.setdefault(folder, (number, settings))
+            if owner != number and same == settings:
+                row |= {"status": "duplicate", "error": f"the same as job {owner}"}
+            elif owner != number:
+                text = f"its name is that of job {owner}, its settings are not; name one by arm="
+                row |= {"status": "failed", "error": text}
+            rows.append(row)
+        return rows
 
-    def _summarise(self, rows: list[dict[str, Any]], overrides: list[list[str]]) -> None:
+    def _settings(self, config: DictConfig) -> dict[str, Any]:
+        """What decides a job's result."""
+        groups = document_of(self.stage).stages[self.stage].groups
+        values = {key: config.get(key) for key in (*groups, "sparsity", "seed")}
+        return {
+            key: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
+            for key, value in values.items()
+        }
+
+    def _command(self, overrides: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", f"rewire.stages.{self.stage}", *overrides]
+
+    def _list_failures(self, rows: Iterable[dict[str, Any]]) -> int:
+        """Print what to do about jobs without a result; returns the number of failed ones."""
+        rows = list(rows)
+        failed = [row for row in rows if row["status"] == "failed"]
+        for row in failed:
+            retry = ["python", "-m", f"rewire.stages.{self.stage}", *row["overrides"]]
+            print(f"failed: {row['cell']}: {row['error']}\n  retry: {shlex.join(retry)}")
+        if stopped := sum(row["status"] == "stopped" for row in rows):
+            print(f"{stopped} stopped: the same sweep again does what is missing")
+        return len(failed)
+
+    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> None:
         from rewire.stages.sweep import summarise
 
         profile = self.config.profile.name
         base = Path(self.config.output) / profile / "sweeps"
-        summarise(rows, overrides, stage=self.stage, profile=profile, base=base)
+        summarise(
+            rows,
+            stage=self.stage,
+            profile=profile,
+            base=base,
+            at_a_time=at_a_time,
+            seconds=seconds,
+        )
 
 
-def last_words(lines: list[str], code: int) -> str:
-    """What a failed job said last: its error line if it has one."""
-    said = [line for line in lines if line.strip()]
-    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-    return (errors or said or [f"exit code {code}"])[-1]
+def threads_of(configs: Iterable[DictConfig]) -> int:
+    """The CPU threads that a job is told to use (`trainer.threads`), 1 if it is not told."""
+    told = [OmegaConf.select(config, "trainer.threads") for config in configs]
+    return max((n for n in told if isinstance(n, int) and n >= 1), default=1)

@@ -1,0 +1,124 @@
+"""The end of a sweep: its table, its speed, and what a second start or a stop leaves of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from omegaconf import open_dict
+from stages.small import ROOT, SMALL, composed, run
+
+from hydra_plugins.rewire_launcher import IsolatedLauncher
+from rewire.files import write_json, write_text
+from rewire.stages.sweep import images_trained, last_line, summarise
+
+
+def cell(base, name: str, *, status: str = "done", steps: int = 10, **more) -> dict:
+    """Row and folder of a finished training with batches of 32 images."""
+    folder = base / name
+    write_json(folder / "metrics.json", {"steps": steps, "clean": {"accuracy": 50.0}})
+    write_json(folder / "provenance.json", {"seconds": 3.5})
+    write_text(folder / "config.yaml", "trainer: {batch_size: 32}\n")
+    row = {"cell": name, "status": status, "error": None, "folder": str(folder), "seconds": 4.0}
+    return row | {"overrides": ["rewire=l2", f"seed={name}"]} | more
+
+
+def test_images_per_second_of_each_training_and_of_all_together(tmp_path, capsys):
+    rows = [
+        cell(tmp_path, "0"),
+        cell(tmp_path, "1", steps=30),
+        cell(tmp_path, "2", resumed=True),  # nobody knows how many of its steps were made now
+        cell(tmp_path, "3", status="skipped"),
+        {"cell": "4", "status": "failed", "error": "no", "seconds": 1.0, "overrides": ["seed=4"]},
+    ]
+    assert [images_trained(row) for row in rows] == [320, 960, None, None, None]
+    summarise(rows, stage="train", profile="paper", base=tmp_path, at_a_time=2, seconds=8.0)
+    written = json.loads((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.json").read_text())
+    assert [row["images/s"] for row in written] == [80.0, 240.0, None, None, None, 160.0]
+    assert [row["seconds"] for row in written] == [4.0, 4.0, 4.0, 3.5, 1.0, 8.0]
+    total = {"cell": "together, 2 at a time", "status": "total", "accuracy %": None}
+    assert written[-1] == total | {"seconds": 8.0, "images/s": 160.0, "error": None}
+    table = list(csv.DictReader((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.csv").open()))
+    assert table[-1]["images/s"] == "160.0"
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == (
+        "5 jobs (3 done, 1 skipped, 1 failed) in 8 s, 2 at a time: 160 training images/s together"
+    )
+
+
+def test_the_last_line_of_a_large_sweep():
+    rows = [{"status": "done"}] * 12
+    line = last_line(rows, at_a_time=2, seconds=1340.2, together=5310.4)
+    assert line == "12 jobs in 1,340 s, 2 at a time: 5,310 training images/s together"
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped", "duplicate"])
+def test_a_sweep_without_a_result_has_no_speed(status, tmp_path, capsys):
+    row = {"cell": "a", "status": status, "error": "why", "overrides": ["seed=0"]}
+    summarise([row], stage="train", profile="paper", base=tmp_path, at_a_time=1, seconds=1)
+    assert json.loads((tmp_path / "train-seed=0.json").read_text()) == [
+        {"cell": "a", "status": status, "error": "why"}
+    ]
+    assert "images/s" not in capsys.readouterr().out
+
+
+def test_stages_that_train_nothing_have_times_only(tmp_path, capsys):
+    row = cell(tmp_path, "0")  # its steps are those of an attack
+    summarise([row], stage="blog_noise", profile="paper", base=tmp_path, at_a_time=1, seconds=6)
+    assert capsys.readouterr().out.splitlines()[-1] == "1 jobs in 6 s, 1 at a time"
+
+
+def test_jobs_of_one_folder_are_told_apart_before_anything_runs(tmp_path):
+    chosen = [*SMALL, f"output={tmp_path}"]
+    same, other, changed = (composed(*chosen, f"rewire={name}") for name in ("l2", "random", "l2"))
+    with open_dict(changed):
+        changed.trainer.epochs = 7  # as an experiment may say without being in the name
+    launcher = IsolatedLauncher("train", 1)
+    rows = launcher._plan([same, other, same, changed], [["rewire=l2"]] * 4)
+    assert ["status" in row for row in rows] == [False, False, True, True]
+    assert (rows[2]["status"], rows[2]["error"]) == ("duplicate", "the same as job 1")
+    assert rows[3]["status"] == "failed"
+    assert "its name is that of job 1" in rows[3]["error"]
+    assert rows[0]["cell"] == rows[2]["cell"] == rows[3]["cell"]
+    assert not any(row["resumed"] for row in rows)
+    checkpoint = tmp_path / "quick" / "checkpoints" / rows[1]["cell"] / "last.ckpt"
+    write_text(checkpoint, "")
+    assert launcher._plan([other], [[]])[0]["resumed"]
+
+
+def test_a_stopped_sweep_keeps_what_is_done_and_goes_on_when_started_again(tmp_path):
+    arguments = ["train.py", "-m", *SMALL, "sparsity=0.9", f"output={tmp_path}"]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, *arguments, "trainer.epochs=1,1,100000"],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("[3/3]") and ": epoch 2/" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        shown = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "3 jobs (1 done, 1 duplicate, 1 stopped) in " in shown
+    assert "1 stopped: the same sweep again does what is missing" in shown
+    (summary,) = (tmp_path / "quick" / "sweeps").glob("*.json")
+    first, second, third, total = json.loads(summary.read_text())
+    states = [row["status"] for row in (first, second, third, total)]
+    assert states == ["done", "duplicate", "stopped", "total"]
+    assert third["error"] == "SIGTERM"
+    trained = [path.name for path in (tmp_path / "quick" / "train").iterdir()]
+    assert trained == [first["cell"]]
+    # Again, with an end to the second one.
+    again = run(*arguments, "trainer.epochs=1,2", "hydra.launcher.jobs=auto")
+    assert again.returncode == 0
+    assert again.stdout.count("finished already") == 1
+    assert "2 jobs (1 skipped, 1 done) in " in again.stdout
+    assert "training images/s together" in again.stdout.splitlines()[-1]
