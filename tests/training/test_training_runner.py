@@ -44,6 +44,7 @@ CONFIG = {
         "precision": "32-true",
         "device": "cpu",
         "threads": None,
+        "compile": False,
         "checkpoint_every": 1,
         "log_every": 50,
     },

@@ -71,8 +71,12 @@ def crop(images: Tensor, *, generator: torch.Generator) -> Tensor:
 
 def _uniform(rows: int, images: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers (rows, B), uniform in [0, 1), on the images' device."""
-    numbers = torch.rand(rows, len(images), generator=generator, device=generator.device)
-    return numbers.to(images.device)
+    # From pinned memory the copy to a GPU does not wait for the work that is queued there.
+    pinned = images.is_cuda and generator.device.type == "cpu"
+    numbers = torch.rand(
+        rows, len(images), generator=generator, device=generator.device, pin_memory=pinned
+    )
+    return numbers.to(images.device, non_blocking=True)
 
 
 def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rewire.connectivity.nearest import Search
+from rewire.connectivity.static import place_births
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_data
@@ -20,6 +21,7 @@ from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import build_objective
 from rewire.tracking import Tracker
+from rewire.training.compiled import CompiledNetwork, compile_mode, compiled_placement
 from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.history import History
 from rewire.training.lightning import fit
@@ -56,6 +58,7 @@ def train(
     settings, seed = config["trainer"], config["seed"]
     device = choose_device(settings["device"])
     precision = choose_precision(settings["precision"], device)
+    compiling = compile_mode(settings["compile"], device)
     use_threads(settings["threads"])
     epochs = settings["epochs"]
     if not (isinstance(epochs, int) and epochs >= 1):
@@ -75,6 +78,7 @@ def train(
         options=objective,
         **optimiser,
         seed=seed,
+        called=CompiledNetwork(model, mode=compiling) if compiling else None,
     )
     data = dict(config["data"])
     augmentation = data.pop("augmentation")
@@ -87,7 +91,8 @@ def train(
         device=device,
         channels_last=True,
     )
-    rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=seed)
+    place = compiled_placement(mode=compiling) if compiling else place_births
+    rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=seed, place=place)
     history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
     held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
     trainer = fit(
@@ -112,6 +117,7 @@ def train(
         "births": int(torch.as_tensor(rewiring.births).sum()),
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
+        "late": rewiring.late,
         "steps": trainer.global_step,
         "selection": "last epoch",
         "precision": precision,
