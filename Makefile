@@ -41,4 +41,4 @@ dashboard: setup ## Browse the tracked runs in the terminal
 	python -m rewire.tracking.dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
-	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/wandb
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/bench outputs/wandb

@@ -19,7 +19,7 @@ DOORS = {
     "torchattacks": {"attacks/adapters"},
     "foolbox": {"attacks/adapters"},
     "matplotlib": {"structure", "reporting"},
-    "torchvision": {"data", "_torchvision_hook.py"},
+    "torchvision": {"data", "bench/augmentation.py", "_torchvision_hook.py"},
 }
 # What a package may import from this project, beside the modules at its root.
 BELOW = {
@@ -38,6 +38,7 @@ BELOW = {
         "tracking",
     },
     "stages": None,
+    "bench": None,
 }  # fmt: skip
 
 

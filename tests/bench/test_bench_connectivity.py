@@ -1,14 +1,23 @@
-"""The benchmark measures what it says; how fast that is, is for `make bench` to show."""
+"""The connectivity step beside the training step: a share of what was really trained."""
 
 from __future__ import annotations
 
-from rewire.bench.__main__ import bench_connectivity
+import pytest
+import torch
+
+from rewire.bench.connectivity import SETTINGS, run
+from rewire.connectivity.strategies import STRATEGIES
+
+SETTINGS_HERE = SETTINGS["quick"] | {"sparsities": [0.99, 0.95]}
 
 
-def test_row_of_the_connectivity_benchmark():
-    row = bench_connectivity(sparsity=0.99, strategy="l2", steps=1, warm_up=1)
-    assert (row["sparsity"], row["strategy"]) == (0.99, "l2")
-    assert 0 < row["births"] < 98_101
-    assert min(row["training step ms"], row["connectivity step ms"]) > 0
-    share = 100 * row["connectivity step ms"] / row["training step ms"]
-    assert abs(row["share %"] - share) < 0.1
+def test_rows():
+    rows = run(device=torch.device("cpu"), cache=None, **SETTINGS_HERE)
+    named = [(row["sparsity"], row["strategy"]) for row in rows]
+    assert named == [(s, name) for s in (0.99, 0.95) for name in STRATEGIES]
+    for row in rows:
+        assert row["births"] > 0
+        assert row["budget held"]
+        assert row["share %"] == pytest.approx(100 * row["ms"] / row["training step ms"])
+        assert row["target"] == "<= 5"
+        assert row["met"] in ("yes", "no")

@@ -1,1 +1,1 @@
-"""Timings of the hot paths beside what they are part of; `python -m rewire.bench`."""
+"""What this package costs in time and memory, each number beside its peer in the same run."""

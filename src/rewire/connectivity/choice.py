@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from rewire.connectivity.indices import distinct
+from rewire.connectivity.indices import distinct, select
 
 
 def choose(candidates: Tensor, n: int, *, generator: torch.Generator) -> Tensor:
     """`n` distinct random elements of `candidates` (M,), n ≤ M, in random order."""
-    order = torch.randperm(len(candidates), generator=generator, device=candidates.device)
-    return candidates[order[:n]]
+    size, device = len(candidates), candidates.device
+    if 4 * n > size:
+        return candidates[torch.randperm(size, generator=generator, device=device)[:n]]
+    places = _draw(size, n, share=1.0, keep=lambda draws: draws, generator=generator, device=device)
+    return candidates[places]
 
 
 def choose_unconnected(theta: Tensor, n: int, *, free: int, generator: torch.Generator) -> Tensor:
-    """`n` distinct entries, uniform among those with θ ≤ 0.
-
-    Draws positions and drops connected and repeated ones: every set of n unconnected entries stays
-    equally likely. Where that would waste most draws the unconnected entries are listed instead.
+    """`n` distinct entries, uniform among those with θ ≤ 0, in random order.
 
     Args:
         theta: (size,) entries of one layer.
@@ -31,10 +33,33 @@ def choose_unconnected(theta: Tensor, n: int, *, free: int, generator: torch.Gen
     size = len(theta)
     if 2 * free < size or 4 * n > free:
         return choose((theta <= 0).nonzero()[:, 0], n, generator=generator)
-    found = torch.empty(0, dtype=torch.int64, device=theta.device)
+
+    def unconnected(draws: Tensor) -> Tensor:
+        return select(draws, theta.index_select(0, draws) <= 0)
+
+    return _draw(
+        size, n, share=free / size, keep=unconnected, generator=generator, device=theta.device
+    )
+
+
+def _draw(
+    size: int,
+    n: int,
+    *,
+    share: float,
+    keep: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    device: torch.device,
+) -> Tensor:
+    """`n` distinct numbers below `size` that `keep` lets pass, a `share` of all, in random order.
+
+    Draws and drops what may not be had and what came before: every set of n such numbers stays
+    equally likely. For n well below what there is, few draws are dropped.
+    """
+    found = torch.empty(0, dtype=torch.int64, device=device)
     while len(found) < n:
-        draws = torch.randint(
-            size, (2 * (n - len(found)) + 8,), generator=generator, device=theta.device
-        )
-        found = distinct(torch.cat([found, draws[theta.index_select(0, draws) <= 0]]))
-    return choose(found, n, generator=generator)
+        wanted = int(1.2 * (n - len(found)) / share) + 8
+        draws = torch.randint(size, (wanted,), generator=generator, device=device)
+        found = distinct(torch.cat([found, keep(draws)]))
+    # Sorted by now, and more than enough.
+    return found[torch.randperm(len(found), generator=generator, device=device)[:n]]

@@ -25,8 +25,18 @@ def positive_entries_beside(values: Tensor, known: Tensor) -> Tensor:
     if not values.is_cpu:
         return positive_entries(values)
     others = values.numpy() > 0
+    if np.count_nonzero(others) == len(known):
+        return known
     others[known.numpy()] = False
     return insert_sorted(known, torch.from_numpy(np.flatnonzero(others)))
+
+
+def set_entries(values: Tensor, indices: Tensor, new: Tensor) -> None:
+    """values[indices] = new, in place; `values` (N,), `indices` (A,) distinct, `new` (A,)."""
+    if values.is_cpu:
+        values.numpy()[indices.numpy()] = new.numpy()
+    else:
+        values.scatter_(0, indices, new)
 
 
 def insert_sorted(indices: Tensor, new: Tensor) -> Tensor:
@@ -47,7 +57,10 @@ def select(values: Tensor, mask: Tensor) -> Tensor:
 
 def distinct(values: Tensor) -> Tensor:
     """The different ones of `values` (N,), in ascending order."""
-    return torch.from_numpy(np.unique(values.numpy())) if values.is_cpu else values.unique()
+    ordered = sort_values(values)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[1:], ordered[:-1], out=first[1:])
+    return select(ordered, first)
 
 
 def sort_values(values: Tensor) -> Tensor:

@@ -106,9 +106,11 @@ def _nearest(sources, rank, held, held_by, theta, places, *, search, generator) 
                 taken = (held[place] == index) & (held_by[place] < rank[part])
                 distance = distance.masked_fill(taken, FAR)
             best = distance.min(dim=0).values  # many times faster than amin for int64
-            tied = (distance == best) & (distance < FAR)
-            choice = _break_ties(tied, index, source, places, search.ties, generator)
-            result[part] = index.expand(tied.shape).gather(0, choice[None])[0]
+            if width > 1:
+                tied = (distance == best) & (distance < FAR)
+                choice = _break_ties(tied, index, source, places, search.ties, generator)
+                index = index.expand(tied.shape).gather(0, choice[None])
+            result[part] = index[0]
             unsettled.append(part[best >= bound])
         pending = torch.cat(unsettled)
         if len(pending) == 0:
@@ -124,16 +126,29 @@ had, and the least distance that anything not looked at can have, (S,) or one fo
 def _looks(theta, places, *, search: Search, generator) -> Iterator[tuple[int, Look]]:
     """Where to look, outwards until the whole layer has been seen: (number of candidates, look)."""
     around = partial(_look_around, theta=theta, places=places, metric=search.metric)
-    shells = shells_of(places.largest, search.metric)
     if search.metric == "euclidean" and search.ties == "random":
         # Drawing one of several equally near entries until one can be had is the same as drawing
         # among those that can be had, and the first draws nearly always hit.
-        guess = 1, lambda source: around(source, shells[0].drawn(source, generator))
-        yield from [guess] * GUESSES
-    for shell in shells:
+        guess = partial(_look_beside, theta=theta, places=places, generator=generator)
+        yield from [(1, guess)] * GUESSES
+    for shell in shells_of(places.largest, search.metric):
         yield len(shell.lengths), partial(around, shell=shell)
     everywhere = partial(_look_everywhere, theta=theta, places=places, metric=search.metric)
     yield places.largest_layer, everywhere
+
+
+def _look_beside(source, *, theta, places, generator) -> tuple[Tensor, Tensor, int]:
+    """A `Look` at one random direct neighbour of each source; FAR if it is not to be had."""
+    drawn = torch.randint(
+        2 * len(places.sizes), source.shape, generator=generator, device=source.device
+    )
+    axis, step = drawn >> 1, (drawn & 1) * 2 - 1
+    layer = places.layer_of(source)
+    size, stride = places.sizes[axis, layer], places.strides[axis, layer]
+    at = (source - places.starts[layer]) // stride % size + step
+    index = torch.where((at >= 0) & (at < size), source + step * stride, source)
+    distance = torch.where(theta.index_select(0, index) <= 0, 1, FAR)
+    return index[None], distance[None], FAR
 
 
 def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tensor, Tensor | int]:

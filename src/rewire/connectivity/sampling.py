@@ -17,6 +17,7 @@ from rewire.connectivity.indices import (
     positive_entries,
     positive_entries_beside,
     select,
+    set_entries,
 )
 from rewire.connectivity.strategies import Demand, Strategy, StrategyOptions
 from rewire.models.layout import SparseLayer, connected_per_layer
@@ -64,7 +65,7 @@ def add_noise(theta: Tensor, connected: Tensor, *, lr: float, generator: torch.G
     """
     noise = torch.randn(len(connected), generator=generator, device=theta.device, dtype=theta.dtype)
     noisy = theta.index_select(0, connected).add_(noise, alpha=lr * NOISE)
-    theta.scatter_(0, connected, noisy)
+    set_entries(theta, connected, noisy)
     return select(connected, noisy > 0)
 
 

@@ -17,21 +17,11 @@ HALF_WIDTHS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Shell:
-    """Offsets around a source, the same (W, 1, D) for all or one (1, S, D) for each.
-
-    `lengths` are their squared lengths, (W, 1) or (1, S), `half_width` is how far they reach.
-    """
+    """Offsets (W, 1, D) around a source, their squared lengths (W, 1), and how far they reach."""
 
     offsets: Tensor
     lengths: Tensor
     half_width: int
-
-    def drawn(self, source: Tensor, generator: torch.Generator) -> Shell:
-        """One of the offsets at random for each of the sources (S,)."""
-        drawn = torch.randint(
-            len(self.lengths), source.shape, generator=generator, device=source.device
-        ).to(self.offsets.device)
-        return Shell(self.offsets[drawn, 0][None], self.lengths[drawn, 0][None], self.half_width)
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,85 @@
+"""The benchmarks by name, and how one of them is run, printed and written."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewire.errors import unknown_name
+from rewire.files import write_json
+from rewire.provenance import provenance
+from rewire.reporting.summary import summary_table
+
+# Each is a module with DEVICES, SETTINGS by mode and run(device=, cache=, **settings) → rows.
+BENCHES = (
+    "search",
+    "connectivity",
+    "training",
+    "attack",
+    "augmentation",
+    "startup",
+    "decoupled",
+    "scale",
+    "throughput",
+)
+MODES = ("full", "quick")
+
+
+def check_names(names: list[str]) -> list[str]:
+    """The benchmarks to run, all of them if none is named; refuses an unknown name."""
+    for name in names:
+        if name not in BENCHES:
+            raise unknown_name("benchmark", name, BENCHES)
+    return names or list(BENCHES)
+
+
+def run_bench(name: str, *, mode: str, device: str, output: Path) -> dict[str, Any]:
+    """Run one benchmark on its devices, print its table and write OUTPUT/NAME.json.
+
+    Args:
+        name: one of `BENCHES`.
+        mode: one of `MODES`; `quick` is so small that its numbers say nothing about the targets.
+        device: `cpu`, `cuda`, or `all` for both.
+        output: folder of the results; trained networks are kept below OUTPUT/cache.
+
+    Returns:
+        What was written: `rows` (each with its `device`), `not_measured` (device → reason),
+        `settings`, and `machine` with versions and commit.
+    """
+    bench = importlib.import_module(f"rewire.bench.{name}")
+    settings, started = bench.SETTINGS[mode], time.perf_counter()
+    load = os.getloadavg()[0]
+    rows, not_measured = [], {}
+    for kind in bench.DEVICES:
+        if device not in (kind, "all"):
+            not_measured[kind] = "not asked for"
+        elif kind == "cuda" and not torch.cuda.is_available():
+            not_measured[kind] = "no CUDA device"
+        else:
+            found = bench.run(device=torch.device(kind), cache=output / "cache", **settings)
+            rows += [{"device": kind} | row for row in found]
+    if mode == "quick":
+        rows = [row | ({"met": "not judged"} if "met" in row else {}) for row in rows]
+    result = {
+        "bench": name,
+        "mode": mode,
+        "settings": settings,
+        "rows": rows,
+        "not_measured": not_measured,
+        "machine": provenance(seconds=time.perf_counter() - started)
+        | {"cores": os.cpu_count(), "load_before": load},
+    }
+    path = output / f"{name}.json"
+    write_json(path, result)
+    print(f"\n{name}: {bench.__doc__.strip()}\n\n{summary_table(rows)}")
+    for kind, reason in not_measured.items():
+        print(f"{kind}: not measured ({reason})")
+    if mode == "quick":
+        print("quick run: tiny sizes and few repetitions, targets are not judged")
+    print(f"wrote {path} after {result['machine']['seconds']:.0f} s", flush=True)
+    return result
