@@ -8,7 +8,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "torchattacks", "foolbox", "scipy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "numpy",
+    "torchattacks",
+    "foolbox",
+    "scipy",
+)
 
 
 def provenance(*, seconds: float | None = None) -> dict[str, Any]:

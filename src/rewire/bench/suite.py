@@ -20,6 +20,7 @@ BENCHES = (
     "search",
     "connectivity",
     "training",
+    "floor",
     "attack",
     "augmentation",
     "startup",

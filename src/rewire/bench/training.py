@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "sparsity": 0.99,
         "strategy": "l2",
-        "rounds": {"natural": 15, "trades": 5},
+        "rounds": {"natural": 41, "trades": 9},
         "warm_up": {"natural": 5, "trades": 2},
         "block": {"cpu": 1, "cuda": 20},  # steps in a row: a GPU is not waited for every step
     },
