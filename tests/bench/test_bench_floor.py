@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,11 +33,8 @@ def test_rows_agree_with_themselves():
     natural, trades = rows
     for row in rows:
         floor_ms = row["arithmetic ms"] + row["memory ms"]
-        assert (
-            row["arithmetic ms"] * row["GFLOP/s at best"] == 1e3 * row["GFLOP"]
-            or abs(row["arithmetic ms"] * row["GFLOP/s at best"] / row["GFLOP"] / 1e3 - 1) < 1e-6
-        )
-        assert abs(row["times the floor"] * floor_ms / row["step ms"] - 1) < 1e-6
+        assert row["arithmetic ms"] * row["GFLOP/s at best"] == pytest.approx(1e3 * row["GFLOP"])
+        assert row["times the floor"] * floor_ms == pytest.approx(row["step ms"])
     # Ten steps of attack, each forwards and backwards to the input, one forward pass before them,
     # and the clean and adversarial images forwards and backwards: (1 + 10 * 2 + 2 * 3) / 3.
     assert 8.5 < trades["GFLOP"] / natural["GFLOP"] < 9.5
