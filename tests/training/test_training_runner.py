@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
+import pickle
 import signal
 
 import pytest
 import torch
 
+from rewire.connectivity.check import ConnectivityError
+from rewire.connectivity.strategies import STRATEGIES
 from rewire.data.batches import EvalBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.models.layout import connection_budget, total_size
 from rewire.tracking import NullTracker
+from rewire.training.checkpoint import AtomicCheckpoints
 from rewire.training.runner import Trained, train
 
 CONFIG = {
@@ -45,6 +51,7 @@ CONFIG = {
         "device": "cpu",
         "threads": None,
         "compile": False,
+        "check": False,
         "checkpoint_every": 1,
         "log_every": 50,
     },
@@ -128,6 +135,60 @@ def test_adversarial_training_with_neighbours_resumes_exactly(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         run(config, tmp_path / "parts", report=Stop(2, RuntimeError("power cut")), global_seed=1)
     assert_equal(run(config, tmp_path / "parts", global_seed=2), whole)
+
+
+def test_checked_training_is_the_same_and_notices_a_defect(tmp_path, uninterrupted, monkeypatch):
+    checked = run(changed(trainer_check=True), tmp_path / "checked")
+    assert_equal(checked, uninterrupted)
+
+    def forgetful(theta, layers, demands, **options):
+        born = STRATEGIES["random"](theta, layers, demands, **options)
+        theta[theta.argmax()] = 0  # a connection is lost
+        return born
+
+    monkeypatch.setattr(
+        "rewire.training.rewiring.STRATEGIES", {CONFIG["rewire"]["name"]: forgetful}
+    )
+    with pytest.raises(ConnectivityError, match=r"step 1, layer \w+: .*re-connection took"):
+        run(changed(trainer_check=True), tmp_path / "defect")
+
+
+def test_a_damaged_state_is_said_and_not_used(tmp_path, uninterrupted, capsys):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(CONFIG, tmp_path, report=Stop(3, RuntimeError("power cut")))
+    state = tmp_path / "last.ckpt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    assert_equal(run(CONFIG, tmp_path), uninterrupted)
+    assert "last.ckpt' is damaged: the training starts anew" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_the_last_whole_state(tmp_path, uninterrupted, monkeypatch):
+    lines = []
+
+    def full(handle):
+        if len(lines) == 2:  # epochs
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", full)
+        with pytest.raises(InputError, match=r"cannot write the training state .*No space left"):
+            run(CONFIG, tmp_path, report=lines.append)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "last.ckpt"]
+    lines.clear()
+    assert_equal(run(CONFIG, tmp_path, report=lines.append), uninterrupted)
+    assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
+
+
+def test_a_state_can_hold_no_code(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    AtomicCheckpoints().save_checkpoint({"state": Code()}, tmp_path / "last.ckpt")
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        AtomicCheckpoints().load_checkpoint(tmp_path / "last.ckpt")
 
 
 def test_a_training_that_was_stopped_after_its_last_epoch_gives_its_result(tmp_path, uninterrupted):

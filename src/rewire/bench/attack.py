@@ -30,10 +30,10 @@ DEVICES = ("cpu", "cuda")
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {
         "network": ["objective=trades", "sparsity=0.95"],  # quick profile
-        "images": {"cpu": 60, "cuda": 1000},
+        "images": {"cpu": 200, "cuda": 1000},
         "steps": 50,
         "restarts": 10,
-        "batch_size": {"cpu": 60, "cuda": 1000},
+        "batch_size": {"cpu": 100, "cuda": 1000},
         "rounds": 3,
     },
     "quick": {

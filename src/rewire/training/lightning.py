@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
+from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_json
+from rewire.training.checkpoint import AtomicCheckpoints, is_whole
 from rewire.training.lean import pl
 
 
@@ -67,6 +70,7 @@ def fit(
         max_epochs=max_epochs,
         max_steps=max_steps,
         callbacks=everything,
+        plugins=[AtomicCheckpoints()],
         logger=False,
         enable_checkpointing=saves,
         enable_progress_bar=watched,
@@ -74,18 +78,32 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(module, batches, held_out, ckpt_path=resume)
+    try:
+        trainer.fit(module, batches, held_out, ckpt_path=resume)
+    except pl.utilities.exceptions.SIGTERMException:
+        # Lightning would leave with 0, as if there were a result.
+        raise SystemExit(128 + signal.SIGTERM) from None
     return trainer
 
 
 def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
     """The checkpoint to go on from, if it was written by exactly this configuration."""
     marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
-    if state.is_file() and marker.is_file() and read_json(marker) == dict(config):
-        return state
+    if state.is_file() and belongs_to(marker, config):
+        if is_whole(state):
+            return state
+        print(f"the training state '{state}' is damaged: the training starts anew", flush=True)
     state.unlink(missing_ok=True)
     write_json(marker, dict(config))
     return None
+
+
+def belongs_to(marker: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the state beside `marker` was written by this configuration."""
+    try:
+        return read_json(marker) == dict(config)
+    except InputError:  # missing or damaged
+        return False
 
 
 def quiet_lightning() -> None:

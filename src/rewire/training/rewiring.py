@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rewire.connectivity.check import check_connectivity
 from rewire.connectivity.sampling import (
     Connectivity,
     add_noise,
@@ -44,6 +45,8 @@ class Rewiring(pl.Callback):
         seed: of the noise and the choice of re-connections.
         static: whether to sample in fixed shapes; None does so on a GPU where the strategy can.
         place: stands in for `static.place_births`, e.g. a compiled version of it.
+        check: whether to check what every step left behind (`connectivity.check`); the step is
+            then made in the ordinary form, and takes a few times as long.
 
     Raises:
         InputError: if `static` is asked for with a strategy that cannot.
@@ -65,6 +68,7 @@ class Rewiring(pl.Callback):
         seed: int,
         static: bool | None = None,
         place: Callable[..., Placement] = place_births,
+        check: bool = False,
     ) -> None:
         self.strategy = STRATEGIES[strategy]
         self.name = strategy
@@ -78,6 +82,7 @@ class Rewiring(pl.Callback):
             )
         self.static = static
         self.place = place
+        self.check = check
         self.births: Tensor | int = 0
         self._surplus_steps: Tensor | int = 0
         self._largest_surplus: Tensor | int = 0
@@ -113,7 +118,7 @@ class Rewiring(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         theta = module.model.theta.data
         wanted = theta.is_cuda if self.static is None else self.static
-        if wanted and is_static(self.name, self.options):
+        if wanted and not self.check and is_static(self.name, self.options):
             self._tables = static_tables(module.model.layers, device=theta.device)
             self._connected = theta > 0
             self.births = torch.as_tensor(self.births).to(theta.device)
@@ -137,15 +142,17 @@ class Rewiring(pl.Callback):
             self._largest_surplus = last.surplus.clamp(min=self._largest_surplus)
             self._late = self._late + last.late
         else:
-            last = self._sample(theta, module.model.layers, random)
+            last = self._sample(module.model, random, step=step)
             self._largest_surplus = max(self.largest_surplus, last.surplus)
         self._last, self._connected = last, last.connected
         self.births = self.births + last.births
         self._surplus_steps = self._surplus_steps + (last.surplus > 0)
 
-    def _sample(self, theta, layers, random: torch.Generator) -> Connectivity:
+    def _sample(self, model, random: torch.Generator, *, step: int) -> Connectivity:
+        theta, layers = model.theta.data, model.layers
         known = add_noise(theta, self._connected, lr=self._lr, generator=random)
-        return sample_connectivity(
+        before = theta > 0 if self.check else None
+        result = sample_connectivity(
             theta,
             layers,
             budget=self.budget,
@@ -154,6 +161,17 @@ class Rewiring(pl.Callback):
             generator=random,
             known=known,
         )
+        if before is not None:
+            check_connectivity(
+                theta,
+                model.sign,
+                layers,
+                before=before,
+                result=result,
+                budget=self.budget,
+                step=step,
+            )
+        return result
 
     def _sample_static(self, theta, random: torch.Generator, *, first: bool) -> StaticConnectivity:
         # The first step fills the network up to its budget; no later one makes as many births.

@@ -92,7 +92,14 @@ def train(
         channels_last=True,
     )
     place = compiled_placement(mode=compiling) if compiling else place_births
-    rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=seed, place=place)
+    rewiring = Rewiring(
+        strategy=strategy,
+        options=options,
+        budget=budget,
+        seed=seed,
+        place=place,
+        check=bool(settings["check"]),
+    )
     history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
     held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
     trainer = fit(
