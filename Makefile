@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint repro paper sweep bench dashboard clean
+.PHONY: help setup test test-reliability prove-resume lint repro check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n 2
+
+test-reliability: setup ## Run the proofs that take minutes: kills, fuzzing, load
+	$(BIN)/python -m pytest -m reliability
+
+prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
+	python -m rewire.stages.prove
 
 lint: setup ## Check style
 	$(BIN)/ruff check .
