@@ -32,7 +32,11 @@ lint: setup ## Check style
 	$(BIN)/ruff format --check .
 
 repro: setup ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
+	python -m rewire.stages.mend
 	dvc repro
+
+check: setup ## Rehash all results against dvc.lock, and name damaged ones
+	python -m rewire.stages.check
 
 paper: setup ## The same at the documents' full scale
 	dvc exp run -S profile=paper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewire.stages.parts import parts
+from rewire.stages.parts import drop_parts, kept_folder, parts
 
 VALUES = {"a": [0.1, 1 / 3, 2**-149], "b": {"correct": 7}}
 
@@ -28,7 +28,19 @@ def test_an_interrupted_stage_goes_on_behind_its_last_piece(tmp_path):
     assert calls == ["a"]
     assert stage(folder, calls, decided={"seed": 0}) == VALUES  # floats exactly
     assert calls == ["a", "b"]
-    assert not list(tmp_path.rglob("*.json"))  # the pieces have served
+    # They are there until the manifest is written: what comes between may be interrupted too.
+    assert stage(folder, calls, decided={"seed": 0}, stop_at="a") == VALUES
+    drop_parts(folder)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_damaged_piece_is_computed_again(tmp_path):
+    folder, calls = tmp_path / "quick" / "noise" / "cell", []
+    stage(folder, calls, decided={})
+    (damaged,) = kept_folder(folder).rglob("b.json")
+    damaged.write_bytes(damaged.read_bytes()[:5])
+    assert stage(folder, calls, decided={}) == VALUES
+    assert calls == ["a", "b", "b"]
 
 
 def test_pieces_of_another_configuration_are_not_used(tmp_path):

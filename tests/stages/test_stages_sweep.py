@@ -86,7 +86,7 @@ def test_jobs_of_one_folder_are_told_apart_before_anything_runs(tmp_path):
     assert "its name is that of job 1" in rows[3]["error"]
     assert rows[0]["cell"] == rows[2]["cell"] == rows[3]["cell"]
     assert not any(row["resumed"] for row in rows)
-    checkpoint = tmp_path / "quick" / "checkpoints" / rows[1]["cell"] / "last.ckpt"
+    checkpoint = tmp_path / "quick" / "checkpoints" / f"train-{rows[1]['cell']}" / "last.ckpt"
     write_text(checkpoint, "")
     assert launcher._plan([other], [[]])[0]["resumed"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import struct
 import zlib
 from collections.abc import Callable
 from http.client import HTTPException
@@ -118,7 +119,7 @@ def _read_verified(path: Path) -> bytes:
         content = stored.read_bytes()
         if stored != path:
             content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         found = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     else:
         found = hashlib.sha256(content).hexdigest()

@@ -16,12 +16,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rewire.errors import InputError
-from rewire.files import atomic_path
+from rewire.files import MANIFEST, atomic_path, read_json, sha256
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork
 
 _INDEX, _VALUE, _REST = "sparse.index", "sparse.value", "dense."
+# What building a network from a damaged description, or filling it, can raise.
+UNFIT = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_network(path: str | Path, model: SparseNetwork, *, spec: Mapping[str, Any]) -> None:
@@ -78,7 +88,8 @@ def load_network(
         rest = {name.removeprefix(_REST): value for name, value in tensors.items()}
         rest |= {"theta": flat.abs(), "sign": torch.where(flat < 0, -1.0, 1.0)}
         model.load_state_dict(rest)
-    except (KeyError, IndexError, RuntimeError, TypeError, InputError) as error:
+        _check_finite(model)
+    except UNFIT as error:
         raise _unfit(path, spec, error) from error
     return model.eval(), spec
 
@@ -97,7 +108,8 @@ def load_dense(path: str | Path, *, expected: Mapping[str, Any] | None = None) -
     try:
         model = build_dense(**spec, seed=0)
         model.load_state_dict(tensors)
-    except (KeyError, RuntimeError, TypeError, InputError) as error:
+        _check_finite(model)
+    except UNFIT as error:
         raise _unfit(path, spec, error) from error
     return model.eval()
 
@@ -115,15 +127,48 @@ def _read(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"missing checkpoint '{path}': run the stage that writes it first")
+    check_listed(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             spec = json.loads(file.metadata()["model"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"checkpoint '{path}' is damaged or of another kind: {error}") from error
+    if not isinstance(spec, dict):
+        raise InputError(
+            f"checkpoint '{path}' is damaged or of another kind: it describes {spec!r}"
+        )
     if expected is not None and spec != dict(expected):
         raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
     return spec, tensors
+
+
+def check_listed(path: Path) -> None:
+    """Refuse a file that is not the one which the manifest beside it lists.
+
+    A file without a manifest, or that it does not list, is taken: it may have come alone.
+
+    Raises:
+        InputError: if its SHA-256 is another one, or the manifest is damaged.
+    """
+    manifest = path.with_name(MANIFEST)
+    if not manifest.is_file():
+        return
+    try:
+        listed = read_json(manifest)["files"].get(path.name)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"'{manifest}' is damaged: it lists no files") from error
+    if listed is not None and sha256(path) != listed:
+        raise InputError(
+            f"'{path}' is damaged, or its stage was stopped: its SHA-256 is not the one in "
+            f"{MANIFEST}. Run the stage that writes it again."
+        )
+
+
+def _check_finite(model: torch.nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} is not finite")
 
 
 def _unfit(path: str | Path, spec: Mapping[str, Any], error: Exception) -> InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rewire.files import write_json, write_text
 from rewire.models.artifact import save_dense
 from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import HISTORY, METRICS, as_csv, deciding, run_cell
+from rewire.stages.parts import kept_folder
 from rewire.tracking import Tracker
 
 
@@ -24,17 +24,15 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     # Not above: a finished cell says so without waiting for Lightning.
     from rewire.training.dense_runner import train_dense
 
-    checkpoints = folder.parents[1] / "checkpoints" / folder.name
     trained = train_dense(
         {**deciding(config, "blog_train"), "data": config["data"]},
-        checkpoints=checkpoints,
+        checkpoints=kept_folder(folder),
         tracker=tracker,
         report=lambda line: print(line, flush=True),
     )
     save_dense(folder / WEIGHTS, trained.model, spec=config["network"])
     write_json(folder / METRICS, trained.metrics)
     write_text(folder / HISTORY, as_csv(trained.history))
-    shutil.rmtree(checkpoints, ignore_errors=True)
     tracker.summary(trained.metrics)
     tracker.artifact(
         f"weights-{folder.name}",

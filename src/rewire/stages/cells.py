@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewire.errors import InputError
 from rewire.files import MANIFEST
 
 LONGEST_SUFFIX = 60
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+-]{0,199}")  # one folder, never above or hidden
 WEIGHTS = "weights.safetensors"
 NOISE = "noise_G1.safetensors"  # what most stages of the second document read
 
@@ -99,6 +101,9 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
     What changes the stage's result without being an axis is appended, so that a variant never
     takes the place of the standard cell: the `arm` that an experiment names, and overrides, as in
     `…-seed0-trainer.epochs=3`.
+
+    Raises:
+        InputError: if an axis or the arm cannot be part of a folder's name.
     """
     document = document_of(stage)
     name = document.base(config) + (f"-{config['arm']}" if config["arm"] else "")
@@ -112,9 +117,23 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
     suffix = "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", other) for other in sorted(others))
     if len(suffix) > LONGEST_SUFFIX:
         suffix = hashlib.sha256("-".join(sorted(others)).encode()).hexdigest()[:12]
-    return f"{name}-{suffix}" if suffix else name
+    return safe_name("cell", f"{name}-{suffix}" if suffix else name)
+
+
+def safe_name(kind: str, name: str) -> str:
+    """`name` if it is the name of one folder and nothing else; else raises `InputError`."""
+    if SAFE_NAME.fullmatch(name) is None:
+        raise InputError(
+            f"the name of the {kind} is {name[:80]!r}. Allowed: 1 to 200 letters, digits and "
+            "_ . = + -, the first a letter or digit."
+        )
+    return name
 
 
 def cell_folder(output: str | Path, *, profile: str, stage: str, cell: str) -> Path:
-    """<output>/<profile>/<stage>/<cell>."""
-    return Path(output) / profile / stage / cell
+    """<output>/<profile>/<stage>/<cell>, never outside of `output`.
+
+    Raises:
+        InputError: for a profile or cell that is not the name of one folder.
+    """
+    return Path(output) / safe_name("profile", profile) / stage / safe_name("cell", cell)

@@ -25,6 +25,8 @@ from rewire.files import (
 )
 from rewire.provenance import provenance
 from rewire.stages.cells import cell_folder, cell_of, document_of
+from rewire.stages.lock import alone
+from rewire.stages.parts import drop_parts
 from rewire.tracking import Tracker, track
 
 METRICS, HISTORY = "metrics.json", "history.csv"
@@ -78,6 +80,8 @@ def run_cell(
 ) -> None:
     """Do `work` for one cell unless its finished result is there.
 
+    A second start of the same cell waits for the first one, and then finds its result.
+
     Args:
         stage, config, overrides: what to run.
         work: does it; see `Work`. Its configuration has the hashes of the inputs as `inputs`.
@@ -91,20 +95,34 @@ def run_cell(
     inputs = inputs_of(stage, plain, overrides) | hashes(more_inputs or {})
     plain["inputs"] = inputs
     decided = deciding(plain, stage) | {"inputs": inputs}
-    if not plain["force"] and is_finished(folder, config=decided):
-        print(f"finished already: {folder} (force=true runs it again)")
+
+    def finished() -> bool:
+        there = not plain["force"] and is_finished(folder, config=decided)
+        if there:
+            print(f"finished already: {folder} (force=true runs it again)")
+        return there
+
+    if finished():
         return
-    started = time.perf_counter()
-    writable_folder(folder)
+    base = writable_folder(folder).parents[1]
     try:
-        names = tracked(stage, plain, decided, folder, work)
+        with alone(base / "locks" / f"{stage}-{folder.name}"):
+            if finished():
+                return
+            started = time.perf_counter()
+            folder.mkdir(exist_ok=True)  # the run that was waited for may have taken it away
+            for leftover in folder.glob(".*.tmp*"):  # of a killed run; DVC would hash it
+                leftover.unlink()
+            names = tracked(stage, plain, decided, folder, work)
+            write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
+            seconds = time.perf_counter() - started
+            write_json(folder / "provenance.json", provenance(seconds=seconds))
+            write_manifest(folder, config=decided, names=[*names, "config.yaml"])
+            drop_parts(folder)
     except BaseException:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if it is still empty: nothing was written
         raise
-    write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
-    write_json(folder / "provenance.json", provenance(seconds=time.perf_counter() - started))
-    write_manifest(folder, config=decided, names=[*names, "config.yaml"])
     print(f"wrote {folder}")
 
 

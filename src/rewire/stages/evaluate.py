@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from rewire.attacks import build_attack
+from rewire.attacks.judge import FOOLED_BY
 from rewire.data.batches import EvalBatches
 from rewire.data.images import ImageSet
 from rewire.data.split import first_balanced
@@ -21,9 +25,19 @@ from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
 from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import MODEL_SPEC, VARIANTS, load_images, run_cell, sibling
+from rewire.stages.common import (
+    MODEL_SPEC,
+    VARIANTS,
+    deciding,
+    load_images,
+    run_cell,
+    sibling,
+)
+from rewire.stages.parts import Part, parts
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
+
+CHUNK = 1000  # attacked images that are decided, and kept, at a time
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -49,20 +63,23 @@ def measure(
     spec = {key: config["model"][key] for key in MODEL_SPEC}
     metrics: dict[str, Any] = {}
     names = ["metrics.json"]
-    for variant, source in sources.items():
-        model, _ = load_network(source / WEIGHTS, expected=spec)
-        model.to(device)
-        metrics[variant], ledger = judge(model, test, attacked, attack, device, variant)
-        save_ledger(folder / f"{variant}.npz", ledger)
-        names.append(f"{variant}.npz")
-        clean, robust = metrics[variant]["clean"], metrics[variant]["robust"]
-        print(
-            f"{variant}: clean {clean['accuracy']:.2f} % of {clean['total']:,}, "
-            f"robust {robust['accuracy']:.2f} % of {robust['total']:,}",
-            flush=True,
-        )
-    metrics["attack"] = config["attack"]
-    write_json(folder / "metrics.json", metrics)
+    decided = deciding(config, "evaluate")
+    decided |= {"inputs": config["inputs"], "device": device.type, "chunk": CHUNK}
+    with parts(folder, decided=decided) as part:
+        for variant, source in sources.items():
+            model, _ = load_network(source / WEIGHTS, expected=spec)
+            model.to(device)
+            metrics[variant], ledger = judge(model, test, attacked, attack, device, variant, part)
+            save_ledger(folder / f"{variant}.npz", ledger)
+            names.append(f"{variant}.npz")
+            clean, robust = metrics[variant]["clean"], metrics[variant]["robust"]
+            print(
+                f"{variant}: clean {clean['accuracy']:.2f} % of {clean['total']:,}, "
+                f"robust {robust['accuracy']:.2f} % of {robust['total']:,}",
+                flush=True,
+            )
+        metrics["attack"] = config["attack"]
+        write_json(folder / "metrics.json", metrics)
     tracker.summary(metrics)
     tracker.artifact(
         f"ledger-{folder.name}",
@@ -75,23 +92,70 @@ def measure(
 
 
 def judge(
-    model: SparseNetwork, test: ImageSet, attacked: ImageSet, attack, device, variant: str
+    model: SparseNetwork,
+    test: ImageSet,
+    attacked: ImageSet,
+    attack,
+    device,
+    variant: str,
+    part: Part,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Clean accuracy on all test images, robust accuracy on the attacked ones; the ledger."""
     correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
+    chunks = []
     with tqdm(total=len(attacked), desc=variant, unit="image", disable=not watched()) as bar:
+        for start, images in chunked(attacked):
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            def progress(done: int, total: int, start=start, images=images) -> None:
+                # Images that are wrong without an attack are decided from the start.
+                bar.update(start + len(images) - total + done - bar.n)
 
-        result = evaluate(model, attacked, attack=attack, device=device, progress=progress)
+            def compute(images=images, progress=progress) -> dict[str, Any]:
+                return as_plain(
+                    evaluate(model, images, attack=attack, device=device, progress=progress)
+                )
+
+            chunks.append(part(f"{variant}-{start:06d}", compute))
+            bar.update(start + len(images) - bar.n)
+    ledger, work = merged(chunks)
     counts = {
         "clean": counted(int(correct.sum()), len(test)),
-        "robust": counted(result["robust_count"], result["images"]),
+        "robust": counted(int(ledger["robust_correct"].sum()), len(attacked)),
     }
-    work = {"steps_run": result["steps_run"], "fooled_by": result["fooled_by"]}
-    return counts | work, result["arrays"]
+    return counts | work, ledger
+
+
+def chunked(images: ImageSet) -> Iterator[tuple[int, ImageSet]]:
+    """(position of the first one, images) in chunks of at most `CHUNK`, in their order.
+
+    What is drawn for an image depends on nothing but its index, so chunks change no result.
+    """
+    for start in range(0, len(images), CHUNK):
+        yield start, images.take(torch.arange(start, min(start + CHUNK, len(images))))
+
+
+def as_plain(result: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a decided chunk, as JSON values."""
+    arrays = {
+        name: {"dtype": str(array.dtype), "values": array.tolist()}
+        for name, array in result["arrays"].items()
+    }
+    return {"arrays": arrays, **{key: result[key] for key in ("steps_run", "fooled_by")}}
+
+
+def merged(chunks: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(ledger, work done and which attack fooled how many) of all chunks together."""
+    ledger = {
+        name: np.concatenate(
+            [np.array(chunk["arrays"][name]["values"], first["dtype"]) for chunk in chunks]
+        )
+        for name, first in chunks[0]["arrays"].items()
+    }
+    fooled = {name: sum(chunk["fooled_by"].get(name, 0) for chunk in chunks) for name in FOOLED_BY}
+    return ledger, {
+        "steps_run": sum(chunk["steps_run"] for chunk in chunks),
+        "fooled_by": {name: count for name, count in fooled.items() if count},
+    }
 
 
 def subset(test: ImageSet, images: int | None) -> ImageSet:

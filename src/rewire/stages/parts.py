@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rewire.errors import InputError
 from rewire.files import fingerprint, read_json, write_json
 
 Part = Callable[[str, Callable[[], Any]], Any]
@@ -16,7 +17,7 @@ Part = Callable[[str, Callable[[], Any]], Any]
 
 @contextmanager
 def parts(folder: Path, *, decided: Mapping[str, Any]) -> Iterator[Part]:
-    """Keep every piece as a JSON file beside the results until the block ends without an error.
+    """Keep every piece as a JSON file beside the results until the cell is finished.
 
     A stage that was stopped goes on behind its last whole piece. Floats come back exactly.
 
@@ -24,15 +25,24 @@ def parts(folder: Path, *, decided: Mapping[str, Any]) -> Iterator[Part]:
         folder: the cell's folder, OUTPUT/PROFILE/STAGE/CELL.
         decided: everything that decides the pieces; pieces of another configuration are not used.
     """
-    stage, cell = folder.parent.name, folder.name
-    kept = folder.parents[1] / "checkpoints" / f"{stage}-{cell}"
-    current = kept / fingerprint(decided)[:16]
+    current = kept_folder(folder) / fingerprint(decided)[:16]
 
     def part(name: str, compute: Callable[[], Any]) -> Any:
         path = current / f"{name}.json"
-        if not path.is_file():
+        try:
+            return read_json(path)
+        except InputError:  # not there, or damaged on the disk
             write_json(path, compute())
-        return read_json(path)
+            return read_json(path)
 
     yield part
-    shutil.rmtree(kept, ignore_errors=True)
+
+
+def kept_folder(folder: Path) -> Path:
+    """Where the pieces of the cell in `folder` are, outside of what the pipeline tracks."""
+    return folder.parents[1] / "checkpoints" / f"{folder.parent.name}-{folder.name}"
+
+
+def drop_parts(folder: Path) -> None:
+    """Delete the pieces, also those of other configurations, once the manifest is written."""
+    shutil.rmtree(kept_folder(folder), ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rewire.files import write_json, write_text
 from rewire.models.artifact import save_network
 from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import HISTORY, METRICS, MODEL_SPEC, as_csv, deciding, run_cell
+from rewire.stages.parts import kept_folder
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker
 
@@ -25,10 +25,9 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     # Not above: a finished cell says so without waiting for Lightning.
     from rewire.training.runner import train
 
-    checkpoints = folder.parents[1] / "checkpoints" / folder.name
     trained = train(
         {**deciding(config, "train"), "data": config["data"]},
-        checkpoints=checkpoints,
+        checkpoints=kept_folder(folder),
         tracker=tracker,
         report=lambda line: print(line, flush=True),
     )
@@ -42,8 +41,6 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     )
     write_json(folder / METRICS, metrics)
     write_text(folder / HISTORY, as_csv(trained.history))
-    # The state to resume from is a hundred times the result; it has served.
-    shutil.rmtree(checkpoints, ignore_errors=True)
     tracker.summary({key: value for key, value in metrics.items() if key != "structure"})
     tracker.artifact(
         f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]

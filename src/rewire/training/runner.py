@@ -13,6 +13,7 @@ from rewire.connectivity.nearest import Search
 from rewire.connectivity.static import place_births
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
+from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
@@ -23,11 +24,14 @@ from rewire.objectives import build_objective
 from rewire.tracking import Tracker
 from rewire.training.compiled import CompiledNetwork, compile_mode, compiled_placement
 from rewire.training.device import choose_device, choose_precision, use_threads
+from rewire.training.distributed import ALONE, Averaging, BatchShare, Group
 from rewire.training.history import History
 from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
 from rewire.training.optimiser import check_options
+from rewire.training.processes import check_processes, together
 from rewire.training.rewiring import Rewiring
+from rewire.training.sharednorm import share_norms
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ class Trained:
     model: SparseNetwork
     metrics: dict[str, Any]
     history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network after its last step, and the callbacks that saw all of them."""
+
+    model: SparseNetwork
+    rewiring: Rewiring
+    history: History
+    test: ImageSet
+    steps: int
 
 
 def train(
@@ -55,11 +70,50 @@ def train(
         tracker: receives curves.
         report: called with one line of text per epoch.
     """
+    settings = config["trainer"]
+    device = choose_device(settings["device"])
+    processes = check_processes(
+        settings.get("processes", 1),
+        batch_size=settings["batch_size"],
+        device=device,
+        compiling=settings["compile"],
+    )
+    with together(processes, config, checkpoints=checkpoints, device=device) as group:
+        fitted = fit_network(
+            config, checkpoints=checkpoints, tracker=tracker, report=report, group=group
+        )
+    model, rewiring = fitted.model, fitted.rewiring
+    model.to(device).eval()
+    correct = predict_correct(model, EvalBatches(fitted.test, batch_size=500, device=device))
+    metrics = {
+        "clean": counted(int(correct.sum()), len(correct)),
+        "budget": rewiring.budget,
+        "connected": int((model.theta > 0).sum()),
+        "births": int(torch.as_tensor(rewiring.births).sum()),
+        "surplus_steps": rewiring.surplus_steps,
+        "largest_surplus": rewiring.largest_surplus,
+        "late": rewiring.late,
+        "steps": fitted.steps,
+        "selection": "last epoch",
+        "precision": choose_precision(settings["precision"], device),
+    }
+    return Trained(model.cpu(), metrics, fitted.history.rows)
+
+
+def fit_network(
+    config: Mapping[str, Any],
+    *,
+    checkpoints: Path,
+    tracker: Tracker,
+    report: Callable[[str], None],
+    group: Group = ALONE,
+) -> Fitted:
+    """The training itself, or the part of it that this process of `group` has; see `train`."""
     settings, seed = config["trainer"], config["seed"]
     device = choose_device(settings["device"])
     precision = choose_precision(settings["precision"], device)
     compiling = compile_mode(settings["compile"], device)
-    use_threads(settings["threads"])
+    use_threads(group.threads(settings["threads"]))
     epochs = settings["epochs"]
     if not (isinstance(epochs, int) and epochs >= 1):
         raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
@@ -71,13 +125,15 @@ def train(
     check_options(**optimiser)
     options, strategy = strategy_of(config["rewire"])
     model = build_model(**config["model"], sparsity=config["sparsity"], seed=seed)
+    if group.size > 1:
+        share_norms(model, group)
     budget = connection_budget(total_size(model.layers), config["sparsity"])
     module = SparseClassifier(
         model,
         objective=objective.pop("name"),
         options=objective,
         **optimiser,
-        seed=seed,
+        seed=group.seed(seed),
         called=CompiledNetwork(model, mode=compiling) if compiling else None,
     )
     data = dict(config["data"])
@@ -101,35 +157,24 @@ def train(
         check=bool(settings["check"]),
     )
     history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
-    held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
+    judged = len(validation) and group.leads
+    held_out = EvalBatches(validation, batch_size=500, device=device) if judged else None
+    alone = group.size == 1
     trainer = fit(
         module,
-        batches,
+        batches if alone else BatchShare(batches, group),
         held_out=held_out,
-        callbacks=[rewiring, history],
+        callbacks=[rewiring, history] if alone else [Averaging(group), rewiring, history],
         device=device,
         precision=precision,
         checkpoints=checkpoints,
         config=config,
         max_epochs=epochs,
         every_epochs=settings["checkpoint_every"],
+        group=group,
     )
 
-    model.to(device).eval()
-    correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
-    metrics = {
-        "clean": counted(int(correct.sum()), len(correct)),
-        "budget": budget,
-        "connected": int((model.theta > 0).sum()),
-        "births": int(torch.as_tensor(rewiring.births).sum()),
-        "surplus_steps": rewiring.surplus_steps,
-        "largest_surplus": rewiring.largest_surplus,
-        "late": rewiring.late,
-        "steps": trainer.global_step,
-        "selection": "last epoch",
-        "precision": precision,
-    }
-    return Trained(model.cpu(), metrics, history.rows)
+    return Fitted(model, rewiring, history, test, trainer.global_step)
 
 
 def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:

@@ -1,0 +1,100 @@
+"""After a kill: `python -m rewire.stages.mend` makes what DVC was writing readable again.
+
+DVC empties dvc.lock and writes it anew after every stage, a third of a second for this pipeline,
+and likewise its record of paths in use. Killed in between, it leaves a file at which the next
+`dvc repro` stops. What is cut off here costs nothing: DVC's cache of runs and the stages
+themselves know their finished results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewire.errors import InputError
+from rewire.files import write_text
+from rewire.stages.check import LOCK, read_lock
+from rewire.stages.lock import fcntl
+
+IN_USE, AT_WORK = Path(".dvc", "tmp", "rwlock"), Path(".dvc", "tmp", "lock")
+STAGE = re.compile(r"^  \S", re.MULTILINE)  # the first line of a stage in the lock file
+
+
+def mend(root: Path) -> list[str]:
+    """Cut off what is half-written in `root`; returns what was done, in words.
+
+    Nothing is done while a DVC is writing there: what is half-written then is so for a moment.
+    """
+    with contextlib.ExitStack() as held:
+        if fcntl is not None and (root / AT_WORK).is_file():
+            handle = held.enter_context(open(root / AT_WORK, "rb+"))
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return []
+        return [*mend_lock(root / LOCK), *mend_in_use(root / IN_USE)]
+
+
+def mend_lock(path: Path) -> list[str]:
+    """Leave only whole stages in a lock file, or no file if there is none."""
+    if not path.is_file() or is_whole(path):
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    starts = [match.start() for match in STAGE.finditer(text)]
+    while starts:
+        # The last stage is the one that was cut off; further ones only if the file is damaged.
+        write_text(path, text[: starts.pop()])
+        if is_whole(path):
+            return [f"{path}: kept {len(starts)} whole stages"]
+    path.unlink()
+    return [f"{path}: no stage was whole, deleted"]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether DVC can have written a lock file to its end."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        stages = bool(read_lock(path))
+    except (InputError, UnicodeDecodeError):
+        return False
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return stages and text.endswith("\n") and not has_hole(yaml.load(text, Loader=loader))
+
+
+def has_hole(value: Any) -> bool:
+    """Whether a key without a value is anywhere in a parsed lock file."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return value is None or (isinstance(value, list) and any(map(has_hole, value)))
+
+
+def mend_in_use(path: Path) -> list[str]:
+    """Delete DVC's record of paths in use if it is half-written; its processes are gone then."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        path.unlink()
+        return [f"{path}: half-written, deleted"]
+    return []
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0; prints what was mended, nothing if all was whole."""
+    parser = argparse.ArgumentParser(prog="python -m rewire.stages.mend", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path(), help=f"folder of {LOCK}")
+    for line in mend(parser.parse_args(arguments).root):
+        print(f"mended {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
