@@ -10,6 +10,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.stages.cells import THESIS, Document
 from rewire.stages.entry import CONF
 
@@ -50,3 +51,10 @@ def run(
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | (env or {}),
     )
+
+
+def list_anew(path: Path) -> None:
+    """Make the manifest beside `path` list what the file is now, as its stage would."""
+    manifest = read_json(path.with_name(MANIFEST))
+    manifest["files"][path.name] = sha256(path)
+    write_json(path.with_name(MANIFEST), manifest)

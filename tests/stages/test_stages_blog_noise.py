@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stages.small import composed, run
+from stages.small import composed, list_anew, run
 
 from rewire.attacks.universal import make_noise, pair_label
 from rewire.attacks.universal_files import load_noise, save_noise
@@ -319,6 +319,7 @@ def test_transfer_is_stale_after_new_noise_or_a_new_network(copied, capsys):
     with torch.no_grad():
         model.output.weight.neg_()
     save_dense(weights, model, spec={"name": "ann", "width": 0.05, "dropout": "none"})
+    list_anew(weights)
     blog_transfer.run(*small(copied))
     clean = metrics_of(copied, "blog_transfer")["sources"]["lq"]["E1"]["correct"][0]
     assert clean < before["lq"]["E1"]["correct"][0]

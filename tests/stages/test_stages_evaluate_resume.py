@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from stages.small import ROOT, small
+from stages.small import ROOT, list_anew, small
 
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
@@ -153,6 +153,7 @@ def test_chunks_of_other_weights_or_another_attack_are_not_used(output, monkeypa
     weights = output / "quick" / "train" / CELL / evaluate.WEIGHTS
     train.run(*small(output, "rewire=l2", "seed=1"))
     shutil.copy(output / "quick" / "train" / "natural-s0.9-l2-seed1" / evaluate.WEIGHTS, weights)
+    list_anew(weights)
     with monkeypatch.context() as patched:
         attacked = watch(patched)
         run(output, "pgd", "attack.images=16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from stages.small import SMALL, run
@@ -59,20 +61,76 @@ def test_jobs_through_submitit_end_as_they_would_here(tmp_path, capsys):
         shell(tmp_path, "one", "echo $OMP_NUM_THREADS; echo wrote it"),
         shell(tmp_path, "two", "echo error: no; exit 2"),
         shell(tmp_path, "three", "kill -9 $$"),
-        shell(tmp_path, "four", "kill -9 $PPID"),  # as a node that breaks down
     ]
-    runner = cluster(tmp_path, at_a_time=4)
+    runner = cluster(tmp_path, at_a_time=3)
     rows = runner.run(jobs)
     assert runner.stopped is None
-    states = [(row["status"], row["error"]) for row in rows[:3]]
+    states = [(row["status"], row["error"]) for row in rows]
     assert states == [("done", None), ("failed", "no"), ("failed", "ended by SIGKILL")]
-    assert rows[3]["status"] == "failed"
-    assert rows[3]["error"]
     assert jobs[0].log.read_text() == "1\nwrote it\n"
     assert rows[0]["seconds"] < WAIT
     shown = capsys.readouterr().out
     assert all(f"{job.label}: submitted as " in shown for job in jobs)
     assert f"two: no (log: {jobs[1].log})" in shown
+
+
+class Submitted:
+    """A job as submitit knows it that never comes to a result."""
+
+    job_id, cancelled = "17", False
+
+    def __init__(self, folder, error: str | None = None) -> None:
+        self.error = error
+        self.paths = SimpleNamespace(result_pickle=folder / "absent")
+
+    def done(self) -> bool:
+        return self.error is not None
+
+    def result(self):
+        raise RuntimeError(self.error)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def fake_submitit(monkeypatch, submitted: list[Submitted]) -> list[dict]:
+    """Stand-in for submitit; returns where the resources asked for go."""
+    asked, left = [], list(submitted)
+    executor = SimpleNamespace(
+        update_parameters=lambda **values: asked.append(values),
+        batch=contextlib.nullcontext,
+        submit=lambda command: left.pop(0),
+    )
+    module = SimpleNamespace(AutoExecutor=lambda *, folder, cluster: executor)
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr("rewire.stages.cluster.PAUSE", 0.01)
+    return asked
+
+
+def test_slurm_gets_all_jobs_at_once_and_a_node_that_breaks_down_is_a_failure(
+    tmp_path, monkeypatch
+):
+    names = ("one", "two")
+    asked = fake_submitit(monkeypatch, [Submitted(tmp_path, f"lost {name}") for name in names])
+    runner = ClusterJobs(SETTINGS | {"kind": "slurm"}, at_a_time=1, folder=tmp_path)
+    rows = runner.run([shell(tmp_path, name, "true") for name in names])
+    assert [(row["status"], row["error"]) for row in rows] == [
+        ("failed", "lost one"),
+        ("failed", "lost two"),
+    ]
+    assert [values["slurm_array_parallelism"] for values in asked] == [1]
+
+
+def test_cancelled_jobs_that_nobody_accounts_for_are_not_waited_for(tmp_path, monkeypatch):
+    submitted = [Submitted(tmp_path), Submitted(tmp_path)]
+    fake_submitit(monkeypatch, submitted)
+    monkeypatch.setattr("rewire.stages.cluster.PATIENCE", 0.1)
+    runner = ClusterJobs(SETTINGS | {"kind": "slurm"}, at_a_time=2, folder=tmp_path)
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    rows = runner.run([shell(tmp_path, name, "true") for name in ("one", "two")])
+    assert [row["status"] for row in rows] == ["stopped", "stopped"]
+    assert [row["error"] for row in rows] == ["SIGTERM", "SIGTERM"]
+    assert all(job.cancelled for job in submitted)
 
 
 def test_a_signal_cancels_what_was_submitted(tmp_path):

@@ -86,7 +86,7 @@ def test_nothing_is_cut_while_dvc_writes(made, tmp_path):
     assert mend(folder) == [f"{folder / 'dvc.lock'}: no stage was whole, deleted"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(cut=st.integers(0, len(LOCK) - 1))
 def test_every_prefix_of_the_real_lock_file_keeps_its_whole_stages(cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("cut") / "dvc.lock"

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from stages.small import small
+from stages.small import list_anew, small
 
 from rewire.data.images import as_float
 from rewire.data.load import load_data
@@ -85,6 +85,7 @@ def test_a_damaged_or_retrained_input_makes_a_result_stale(finished, tmp_path, c
     model, spec = load_network(weights)
     model.theta.data.mul_(0.5)
     save_network(weights, model, spec=spec)
+    list_anew(weights)
     prune.run(*small(output, "rewire=l2"))
     assert "removed" in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rewire.errors import InputError, unknown_name
-from rewire.stages.jobs import Job, Jobs, environment, outcome, say
+from rewire.stages.jobs import PATIENCE, Job, Jobs, environment, outcome, say
 from rewire.stages.packing import Slot
 
 KINDS = ("slurm", "local")
@@ -95,9 +95,9 @@ class Command:
 
     def checkpoint(self) -> Any:
         """submitit asks what to queue when the job is ended before its end: the same again."""
+        self._end()
         from submitit.helpers import DelayedSubmission
 
-        self._end()
         return DelayedSubmission(Command(self.job, cpus=self.cpus))
 
     def _end(self) -> None:
@@ -120,6 +120,7 @@ class ClusterJobs(Jobs):
         super().__init__([])
         self._settings, self._at_a_time, self._folder = settings, at_a_time, folder
         self._submitted: dict[int, Any] = {}
+        self._cancelled: float | None = None  # when
 
     def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """See `Jobs.run`."""
@@ -134,14 +135,17 @@ class ClusterJobs(Jobs):
         with self._stoppable():
             while self._submitted or (waiting and self.stopped is None):
                 with self._lock:
-                    if self.stopped is None and len(self._submitted) < limit:
+                    if waiting and self.stopped is None and len(self._submitted) < limit:
                         now = waiting[: limit - len(self._submitted)]
                         del waiting[: len(now)]
                         self._submit(executor, jobs, now)
                 for index in [i for i, job in self._submitted.items() if job.done()]:
                     rows[index] = self._collect(jobs[index], self._submitted.pop(index))
-                if self._submitted:
-                    time.sleep(PAUSE)
+                if self._given_up():
+                    break
+                time.sleep(PAUSE)
+        for index in self._submitted:
+            rows[index] = outcome(1, [], stopped=self.stopped)
         return rows
 
     def _submit(self, executor: Any, jobs: Sequence[Job], chosen: Sequence[int]) -> None:
@@ -152,7 +156,13 @@ class ClusterJobs(Jobs):
             self._submitted[index] = job
             say(f"{jobs[index].label}: submitted as {job.job_id}")
 
+    def _given_up(self) -> bool:
+        """Whether cancelled jobs had time to end; without accounting Slurm never says they did."""
+        return self._cancelled is not None and time.monotonic() - self._cancelled > PATIENCE
+
     def _collect(self, job: Job, submitted: Any) -> dict[str, Any]:
+        if self.stopped is not None and not submitted.paths.result_pickle.exists():
+            return outcome(1, [], stopped=self.stopped)  # submitit would wait for that file
         try:
             code, lines, seconds = submitted.result()
         except Exception as error:  # whatever submitit or the cluster has to say
@@ -165,6 +175,7 @@ class ClusterJobs(Jobs):
 
     def _end(self, number: int) -> None:
         with self._lock:
+            self._cancelled = self._cancelled or time.monotonic()
             for job in self._submitted.values():
                 with contextlib.suppress(Exception):  # one that ended meanwhile
                     job.cancel()

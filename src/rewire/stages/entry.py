@@ -1,4 +1,4 @@
-"""The command line of every stage: Hydra composes, errors become one line and an exit code."""
+"""The command line of every stage: Hydra composes, errors become lines and an exit code."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import gc
 import importlib
 import os
 import sys
+import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-import hydra_plugins.rewire_launcher  # noqa: F401 (registers hydra/launcher=isolated)
-from rewire.errors import InputError, unknown_name
+from rewire.errors import InputError
 from rewire.files import writable_folder
 from rewire.stages.cells import document_of
+from rewire.stages.validation_overrides import check_arguments
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
-KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
+DEBUG = ("REWIRE_DEBUG", "HYDRA_FULL_ERROR")  # environment: 1 shows tracebacks
 
 
 def launch(stage: str) -> None:
@@ -28,28 +30,47 @@ def launch(stage: str) -> None:
     """
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    root = CONF / document_of(stage).conf
-    # Groups that a document does not have itself are those of the first one.
-    sys.argv += [f"hydra.searchpath=['file://{CONF}']", f"hydra.launcher.stage={stage}"]
-
-    @hydra.main(config_path=str(root), config_name="config", version_base="1.3")
-    def main(config: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        module = importlib.import_module(f"rewire.stages.{stage}")
-        # What is there now stays: the collector need not look at it again, not even at the end.
-        gc.freeze()
-        gc.enable()
-        try:
-            module.run(config, overrides)
-        except InputError as error:
-            stop(error)
-
+    arguments = in_order(sys.argv[1:])
+    checked = check_arguments(stage, arguments, CONF)
+    if checked.found.errors:
+        refuse(checked.found.errors)
     try:
-        check_choices(sys.argv[1:], root)
-        check_output(sys.argv[1:])
+        check_output(arguments)
     except InputError as error:
         stop(error)
+    for line in checked.found.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    if checked.config is not None:
+        run(stage, checked.config, checked.overrides)
+        return
+    # Groups that a document does not have itself are those of the first one.
+    more = [f"hydra.searchpath=['file://{CONF}']", f"hydra.launcher.stage={stage}"]
+    sys.argv = [sys.argv[0], *arguments, *more]
+
+    @hydra.main(
+        config_path=str(CONF / document_of(stage).conf), config_name="config", version_base="1.3"
+    )
+    def main(config: DictConfig) -> None:
+        run(stage, config, list(HydraConfig.get().overrides.task))
+
     main()
+
+
+def run(stage: str, config: DictConfig, overrides: list[str]) -> None:
+    """Run a stage on a checked configuration."""
+    module = importlib.import_module(f"rewire.stages.{stage}")
+    # What is there now stays: the collector need not look at it again, not even at the end.
+    gc.freeze()
+    gc.enable()
+    try:
+        module.run(config, overrides)
+    except InputError as error:
+        stop(error)
+
+
+def in_order(arguments: list[str]) -> list[str]:
+    """Flags first: Hydra takes overrides in one piece only."""
+    return sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))
 
 
 def check_output(arguments: list[str]) -> None:
@@ -61,20 +82,13 @@ def check_output(arguments: list[str]) -> None:
 
 def stop(error: InputError) -> None:
     """Print what is wrong in one line and leave with exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
+    if any(os.environ.get(name) == "1" for name in DEBUG):
+        traceback.print_exception(error)
+    refuse([str(error)])
+
+
+def refuse(errors: Iterable[str]) -> None:
+    """Print what is wrong, a line each, and leave with exit code 2."""
+    for line in errors:
+        print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
-
-
-def check_choices(arguments: list[str], root: Path) -> None:
-    """Refuse group choices that do not exist, with the nearest name, before Hydra starts."""
-    for argument in arguments:
-        group, equals, values = argument.lstrip("+").partition("=")
-        if not equals or not group.isidentifier():
-            continue
-        folder = root / group if (root / group).is_dir() else CONF / group
-        allowed = [path.stem for path in folder.glob("*.yaml")]
-        if not allowed:
-            continue
-        for value in values.split(","):
-            if value not in (*allowed, "null"):
-                raise unknown_name(KINDS.get(group, group), value, allowed)
