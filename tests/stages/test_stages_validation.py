@@ -157,6 +157,7 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         ("train", ["hydra.run.dir=../x"], ["'hydra.run.dir' is not taken"]),
         ("train", ["hydra/launcher=x"], ["hydra/launcher=x", "isolated"]),
         ("train", ["--config-dir=x"], ["'--config-dir=x' is not taken"]),
+        ("train", ["--multirn"], ["unknown flag '--multirn'", "Did you mean '--multirun'"]),
         ("train", ["model@x=vgg11"], ["packages are not taken"]),
         ("train", ["-m", "trainer.lr=0.1,-1"], ["trainer.lr is -1"]),
         ("train", ["-m", "seed=interval(0,5)"], ["has endless values"]),

@@ -34,6 +34,7 @@ KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better na
 HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.verbose")
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
+OTHERS = ("--run", "-r", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i")
 # Flags that bring other configuration files, hence other code (`_target_`), or unpickle a file.
 REFUSED = (
     "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun",
@@ -70,8 +71,11 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
     if any(flag in SHOWS for flag in flags):
         return Checked(found, None, [])
     for flag in flags:
-        if flag.partition("=")[0] in REFUSED:
+        name = flag.partition("=")[0]
+        if name in REFUSED:
             found.error(f"'{flag}' is not taken: the configuration files are those in conf/.")
+        elif name not in SWEEPS + OTHERS:
+            found.error(str(unknown_name("flag", name, SWEEPS + SHOWS + OTHERS)))
     texts = [a for a in arguments if not a.startswith("-")]
     if any(flag not in SWEEPS for flag in flags):  # --cfg, --info, ...: with values of their own
         texts = [text for text in texts if "=" in text or text.startswith("~")]
