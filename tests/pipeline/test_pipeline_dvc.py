@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rewire.stages.cells import SELECTIONS
+
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -59,7 +61,26 @@ def test_dvc_sees_every_cell_of_every_stage(listed):
         for seed in PARAMS["blog"]["seeds"]
     }
     thesis = {f"{s}@{cell}" for s in CELL_STAGES for cell in cells}
-    assert set(listed) == thesis | blog | {"tables"}
+    audited = {
+        f"audit@{cell}"
+        for cell in cells
+        if cell.startswith(tuple(f"{c}-" for c in axes["audited"]))
+    }
+    assert audited
+    assert set(listed) == thesis | audited | blog | {"tables"}
+
+
+def test_every_audited_cell_has_a_declared_network_to_transfer_from():
+    axes = PARAMS["thesis"]
+    assert set(axes["audited"]) <= set(axes["cells"])
+    audit = yaml.safe_load((ROOT / "conf" / "audit" / "standard.yaml").read_text())
+    sources = audit["transfer_from"]
+    assert set(sources) <= set(axes["rewire"])
+    declared = [d for d in PIPELINE["audit"]["deps"] if d.endswith("/manifest.json")]
+    assert declared == [
+        f"outputs/${{profile}}/train/${{item.cell}}-{name}-seed${{item.seed}}/manifest.json"
+        for name in sources
+    ]
 
 
 def test_lists_of_the_second_document_fit_together():
@@ -89,7 +110,7 @@ def test_every_override_is_quoted_and_every_dependency_exists():
                 assert (ROOT / dependency).exists(), (name, dependency)
 
 
-@pytest.mark.parametrize("stage", [*CELL_STAGES, *BLOG_STAGES])
+@pytest.mark.parametrize("stage", [*CELL_STAGES, "audit", *BLOG_STAGES])
 def test_outs_are_the_files_that_the_stage_vouches_for(stage):
     source = (ROOT / "src" / "rewire" / "stages" / f"{stage}.py").read_text()
     names = {Path(out).name for out in PIPELINE[stage]["outs"]}
@@ -98,8 +119,9 @@ def test_outs_are_the_files_that_the_stage_vouches_for(stage):
     for name in names - {"manifest.json", "config.yaml"}:
         stem, suffix = name.split(".")
         named = name in source or f'"{stem}"' in source or f".{suffix}" in source
+        selected = name in SELECTIONS.values() and "SELECTIONS[" in source
         # METRICS, HISTORY, WEIGHTS: constants that all stages share.
-        assert named or stem.upper() in source, (stage, name)
+        assert named or selected or stem.upper() in source, (stage, name)
     others = {Path(out).parts[:3] for out in PIPELINE[stage]["outs"]}
     assert others == {("outputs", "${profile}", stage)}
 

@@ -86,7 +86,8 @@ def check_json(content: dict, spec, profile: str) -> list[dict]:
     assert (content["table"], content["profile"]) == (spec.name, profile)
     places = [(row.label, header) for row in spec.rows for header in spec.columns.values()]
     assert [(cell["row"], cell["column"]) for cell in content["cells"]] == places
-    keys = {"row", "column", "ours", "published", "n", "ci95", "verdict", "difference", "interval"}
+    keys = {"row", "column", "ours", "published", "n", "ci95", "verdict", "difference", "interval",
+            "flags"}  # fmt: skip
     for cell in content["cells"]:
         assert set(cell) == keys
         assert cell["verdict"] in VERDICTS
@@ -97,6 +98,8 @@ def check_json(content: dict, spec, profile: str) -> list[dict]:
         if cell["ci95"] is not None:
             low, high = cell["ci95"]
             assert low <= cell["ours"] <= high
+        robust = next(r for r in spec.rows if r.label == cell["row"]).metric.startswith("robust")
+        assert cell["flags"] == (None if robust and cell["n"] else [])
         if profile != "paper":
             assert cell["verdict"] not in ("within tolerance", "differs")
     return content["cells"]

@@ -202,11 +202,13 @@ def test_markdown_prints_n_in_the_cell_where_it_varies() -> None:
 def test_golden_csv() -> None:
     text = to_csv(build([result(correct=8390)]))
     assert text.splitlines() == [
-        "row,column,ours,ci95_low,ci95_high,interval,n,published,difference,verdict,unit,profile",
-        "99 % natural,unstructured,83.9,83.1667,84.6073,images,1,84.9,-1,within tolerance,%,paper",
-        "99 % natural,vector (ours),not run,n/a,n/a,n/a,0,n/a,n/a,not run,%,paper",
-        "zero vectors,unstructured,2,n/a,n/a,n/a,1,2.066,-0.066,within tolerance,%,paper",
-        "zero vectors,vector (ours),not run,n/a,n/a,n/a,0,n/a,n/a,not run,%,paper",
+        "row,column,ours,ci95_low,ci95_high,interval,n,"
+        "published,difference,verdict,unit,profile,flags",
+        "99 % natural,unstructured,83.9,83.1667,84.6073,images,1,"
+        "84.9,-1,within tolerance,%,paper,n/a",
+        "99 % natural,vector (ours),not run,n/a,n/a,n/a,0,n/a,n/a,not run,%,paper,n/a",
+        "zero vectors,unstructured,2,n/a,n/a,n/a,1,2.066,-0.066,within tolerance,%,paper,n/a",
+        "zero vectors,vector (ours),not run,n/a,n/a,n/a,0,n/a,n/a,not run,%,paper,n/a",
     ]
 
 

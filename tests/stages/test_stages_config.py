@@ -8,7 +8,8 @@ from stages.small import composed
 
 from rewire.connectivity.strategies import STRATEGIES
 from rewire.data import cifar10
-from rewire.models.factory import MODELS
+from rewire.models.factory import FIXED, MODELS, build_model
+from rewire.models.layout import connection_budget, total_size
 from rewire.objectives import OBJECTIVES
 from rewire.stages.cells import cell_of
 from rewire.stages.entry import CONF
@@ -38,20 +39,42 @@ def test_every_choice_composes_in_both_profiles(group, choice):
     [
         ("model", MODELS),
         ("objective", OBJECTIVES),
-        ("rewire", STRATEGIES),
+        ("rewire", [*FIXED, *STRATEGIES]),
         ("data", cifar10.SOURCES),
     ],
 )
 def test_every_registered_name_has_a_file_and_back(group, registry):
-    assert sorted(path.stem for path in (CONF / group).glob("*.yaml")) == list(registry)
+    assert sorted(path.stem for path in (CONF / group).glob("*.yaml")) == sorted(registry)
 
 
 @pytest.mark.parametrize("experiment", [p.stem for p in (CONF / "experiment").glob("*.yaml")])
 def test_experiments_are_named_like_their_cells(experiment):
     text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
     assert f"# python train.py experiment={experiment}" in text
-    config = composed(f"experiment={experiment}", "rewire=l2", "seed=3")
-    assert cell_of(config, stage="train", overrides=[]) == f"{experiment}-l2-seed3"
+    config = composed(f"experiment={experiment}", "seed=3")
+    cell = cell_of(config, stage="train", overrides=[])
+    if config.sparsity == 0:  # dense baselines: the arm says as many weights as which network's
+        objective, arm = experiment.split("-", 1)
+        assert cell == f"{objective}-s0-dense-seed3" + (f"-{arm}" if arm != "dense" else "")
+    else:
+        training, _, arm = experiment.partition(f"s{config.sparsity}")
+        assert cell == f"{training}s{config.sparsity}-random-seed3{arm}"
+
+
+@pytest.mark.parametrize("profile", [p.stem for p in (CONF / "profile").glob("*.yaml")])
+@pytest.mark.parametrize(
+    ("objective", "sparsity"), [("natural", 0.95), ("natural", 0.99), ("trades", 0.95)]
+)
+def test_thin_baselines_have_as_many_weights_as_the_sparse_networks(profile, objective, sparsity):
+    thin = composed(f"profile={profile}", f"experiment={objective}-thin{sparsity}").model
+    full = composed(f"profile={profile}").model
+    weights, total = (
+        total_size(
+            build_model(m.name, width=m.width, sparsity=0, seed=0, connectivity="dense").layers
+        )
+        for m in (thin, full)
+    )
+    assert weights == pytest.approx(connection_budget(total, sparsity), rel=0.03)
 
 
 def test_paper_profile_is_the_thesis():

@@ -17,6 +17,7 @@ from stages.small import ROOT, list_anew, small
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
 from rewire.stages import evaluate, prune, train
+from rewire.stages.cells import WEIGHTS
 
 CELL = "natural-s0.9-l2-seed0"
 ATTACKS = {
@@ -132,7 +133,7 @@ def test_up_to_one_chunk_everything_is_what_one_attack_finds(output):
     config, _ = small(output, "rewire=l2", f"attack.images={MOST}", *ATTACKS["pgd"])
     *_, test = evaluate.load_images(config)
     attack = evaluate.build_attack("pgd", steps=2, restarts=2, epsilon=8 / 255, seed=0)
-    model, _ = evaluate.load_network(output / "quick" / "prune" / CELL / evaluate.WEIGHTS)
+    model, _ = evaluate.load_network(output / "quick" / "prune" / CELL / WEIGHTS)
     found = evaluate.evaluate(model, evaluate.subset(test, MOST), attack=attack)
     kept = load_ledger(output / "quick" / "evaluate" / CELL / "pruned.npz")
     for name, array in found["arrays"].items():
@@ -150,9 +151,9 @@ def test_chunks_of_other_weights_or_another_attack_are_not_used(output, monkeypa
             with pytest.raises(Killed):
                 run(output, "pgd", change)
         assert len(attacked) == 2
-    weights = output / "quick" / "train" / CELL / evaluate.WEIGHTS
+    weights = output / "quick" / "train" / CELL / WEIGHTS
     train.run(*small(output, "rewire=l2", "seed=1"))
-    shutil.copy(output / "quick" / "train" / "natural-s0.9-l2-seed1" / evaluate.WEIGHTS, weights)
+    shutil.copy(output / "quick" / "train" / "natural-s0.9-l2-seed1" / WEIGHTS, weights)
     list_anew(weights)
     with monkeypatch.context() as patched:
         attacked = watch(patched)

@@ -133,7 +133,17 @@ def test_cancelled_jobs_that_nobody_accounts_for_are_not_waited_for(tmp_path, mo
     assert all(job.cancelled for job in submitted)
 
 
-def test_a_signal_cancels_what_was_submitted(tmp_path):
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_signal_cancels_what_was_submitted(tmp_path, interrupt):
+    before = signal.signal(signal.SIGINT, interrupt)  # ignored: as in the background of a script
+    try:
+        check_cancelled(tmp_path)
+        assert signal.getsignal(signal.SIGINT) == interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_cancelled(tmp_path):
     ready = tmp_path / "ready"
     text = f"sleep 600 & echo $$ > {ready}.new; mv {ready}.new {ready}; wait"
     jobs = [shell(tmp_path, "long", text), shell(tmp_path, "next", "true")]

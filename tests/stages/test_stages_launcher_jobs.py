@@ -128,8 +128,9 @@ print([row["status"] for row in rows], [row["error"] for row in rows], runner.st
 
 def stopped(tmp_path, texts, *numbers, patience=WAIT) -> str:
     """Last line of a process whose two jobs run when it gets these signals."""
-    # A test run in the background ignores Ctrl+C, and so would its children.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A test run in the background ignores Ctrl+C, one under nohup SIGHUP; its children would, too.
+    numbered = (signal.SIGINT, signal.SIGHUP)
+    before = {n: signal.signal(n, signal.SIG_DFL) for n in numbered}
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", STOPPED, str(tmp_path), str(patience), *texts],
@@ -138,7 +139,8 @@ def stopped(tmp_path, texts, *numbers, patience=WAIT) -> str:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
     with process:
         ready = 0
         for line in process.stdout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ from rewire.stages.prove import digest_of
 def prove(trials: int) -> subprocess.CompletedProcess:
     """In a process of its own: it forks, which a process with threads should not."""
     command = [sys.executable, "-m", "rewire.stages.prove", "--trials", str(trials), "--seed", "3"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
 
 
 def test_killed_trainings_end_with_the_same_bits():

@@ -15,7 +15,7 @@ from rewire.connectivity.strategies import STRATEGIES
 from rewire.data import cifar10, mnist
 from rewire.data.embedded import SUBSETS
 from rewire.models.dense import DENSE_MODELS
-from rewire.models.factory import MODELS
+from rewire.models.factory import FIXED, MODELS
 from rewire.models.heads import HEADS, SCALES
 from rewire.objectives import OBJECTIVES
 from rewire.pruning.decoupled import SCORES
@@ -81,7 +81,7 @@ def paths(tree, prefix=""):
     [
         (THESIS_RULES["model"]["name"], MODELS),
         (THESIS_RULES["objective"]["name"], OBJECTIVES),
-        (THESIS_RULES["rewire"]["name"], STRATEGIES),
+        (THESIS_RULES["rewire"]["name"], [*FIXED, *STRATEGIES]),
         (THESIS_RULES["attack"]["name"], ATTACKS),
         (THESIS_RULES["data"]["source"], cifar10.SOURCES),
         (BLOG_RULES["data"]["source"], mnist.SOURCES),
@@ -124,7 +124,7 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         "explained in conf/trainer/thesis.yaml.",
         "seed is 'x'. Allowed: a whole number from 0",
         "unknown rewiring strategy 'wieghted'. Did you mean 'weighted'?",
-        "sparsity is 1.5. Allowed: a number above 0 and below 1",
+        "sparsity is 1.5. Allowed: a number from 0 and below 1",
         "data.root cannot be resolved: Interpolation key 'nope' not found",
         "cannot read 'foo': missing EQUAL",
         "'model._target_=os.system': no option may name code to run",
@@ -202,7 +202,9 @@ def test_another_budget_of_the_attack_is_a_warning():
 
 
 def test_a_right_sweep_is_left_to_hydra_and_a_right_run_is_composed_once():
-    sweep = check_arguments("train", ["-m", "sparsity=0.9,0.99", "rewire=glob(*)"], CONF)
+    sweep = check_arguments(
+        "train", ["-m", "sparsity=0.9,0.99", "rewire=glob(*,exclude=dense)"], CONF
+    )
     assert (sweep.found.errors, sweep.config) == ([], None)
     single = check_arguments("train", ["sparsity=0.9", "rewire=l2"], CONF)
     assert single.overrides == ["sparsity=0.9", "rewire=l2"]

@@ -53,6 +53,7 @@ CONFIG = {
         "compile": False,
         "check": False,
         "checkpoint_every": 1,
+        "selections": ["best_validation", "best_test"],
         "log_every": 50,
     },
     "sparsity": 0.9,
@@ -85,6 +86,11 @@ def assert_equal(first: Trained, second: Trained):
         assert torch.equal(ours[name], theirs[name]), name
     assert first.metrics == second.metrics
     assert first.history == second.history
+    assert first.selected.keys() == second.selected.keys()
+    for name, tensors in first.selected.items():
+        assert tensors.keys() == second.selected[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, second.selected[name][key]), (name, key)
 
 
 class Stop:
@@ -217,7 +223,7 @@ def test_result_describes_the_network_after_the_last_epoch(uninterrupted):
     assert metrics["budget"] == connection_budget(total, 0.9) == total // 10
     assert metrics["connected"] == connected == uninterrupted.history[-1]["connected"]
     assert metrics["births"] == sum(row["births"] for row in uninterrupted.history)
-    assert (metrics["steps"], metrics["selection"]) == (9, "last epoch")
+    assert metrics["steps"] == 9
     assert not any(module.training for module in model.modules())
 
     data = {k: v for k, v in CONFIG["data"].items() if k != "augmentation"}

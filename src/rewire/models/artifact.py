@@ -34,21 +34,29 @@ UNFIT = (
 )
 
 
-def save_network(path: str | Path, model: SparseNetwork, *, spec: Mapping[str, Any]) -> None:
-    """Write `model` atomically: flat indices and values of its connected weights, and the rest.
+def save_network(
+    path: str | Path, model: SparseNetwork | Mapping[str, Tensor], *, spec: Mapping[str, Any]
+) -> None:
+    """Write a network atomically: flat indices and values of its connected weights, and the rest.
 
     Args:
         path: the file to write.
-        model: the network.
+        model: the network, or the `network_tensors` of it.
         spec: name, width, classes and image_size, with which it can be built again.
     """
-    weights = model.theta.detach().clamp_min(0) * model.sign
+    _write(path, network_tensors(model) if isinstance(model, SparseNetwork) else model, spec)
+
+
+def network_tensors(model: SparseNetwork) -> dict[str, Tensor]:
+    """What a file holds of a network, by name: copies on the CPU."""
+    weights = model.flat_weights()
     index = (weights != 0).nonzero()[:, 0]
-    rest = {k: v for k, v in model.state_dict().items() if k not in ("theta", "sign")}
     tensors = {_INDEX: index.int(), _VALUE: weights[index]} | {
-        _REST + name: value.contiguous() for name, value in rest.items()
+        _REST + name: value
+        for name, value in model.state_dict().items()
+        if name not in ("theta", "sign", "mask")
     }
-    _write(path, tensors, spec)
+    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
 
 def save_dense(path: str | Path, model: DenseNetwork, *, spec: Mapping[str, Any]) -> None:

@@ -86,9 +86,12 @@ def connected_per_layer(connected: Tensor, layers: tuple[SparseLayer, ...]) -> T
     return torch.searchsorted(connected, bounds.to(connected.device)).diff()
 
 
-def check_sparsity(sparsity: float) -> None:
-    """Raise `InputError` for a sparsity outside (0, 1)."""
-    if not (isinstance(sparsity, int | float) and 0 < sparsity < 1):
+def check_sparsity(sparsity: float, *, dense: bool = False) -> None:
+    """Raise `InputError` for a sparsity outside (0, 1), or of a dense network that is not 0."""
+    if dense:
+        if sparsity != 0:
+            raise InputError(f"sparsity is {sparsity}. Allowed for a dense network: 0.")
+    elif not (isinstance(sparsity, int | float) and 0 < sparsity < 1):
         raise InputError(f"sparsity is {sparsity}. Allowed: above 0 and below 1, e.g. 0.99.")
 
 

@@ -127,8 +127,7 @@ class SparseNetwork(nn.Module):
             weights = [w.detach() for w in outer] if detach else outer
         else:
             theta = self.theta.detach() if detach else self.theta
-            dtype = self._weight_type()
-            weights = _Materialise.apply(theta, self._sign_as(dtype), self.layers, dtype)
+            weights = self._lent(theta, self._weight_type())
         for module, weight in zip(modules, weights, strict=True):
             module.weight = weight
         try:
@@ -136,6 +135,10 @@ class SparseNetwork(nn.Module):
         finally:
             for module, weight in zip(modules, outer, strict=True):
                 module.weight = weight
+
+    def _lent(self, theta: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """One weight per layer from the flat parameter, in PyTorch's shapes."""
+        return _Materialise.apply(theta, self._sign_as(dtype), self.layers, dtype)
 
     def _sign_as(self, dtype: torch.dtype) -> Tensor:
         """The signs in the type of the weights; cast anew only when they were replaced."""
@@ -153,9 +156,14 @@ class SparseNetwork(nn.Module):
         return self.theta.dtype
 
     @torch.no_grad()
+    def flat_weights(self) -> Tensor:
+        """(N,) all weights in one vector, in the order of θ."""
+        return self.theta.clamp_min(0) * self.sign
+
+    @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
         """Layer name → weight as a float tensor in storage order (see `SparseLayer.shape`)."""
-        flat = self.theta.clamp_min(0) * self.sign
+        flat = self.flat_weights()
         return {layer.name: layer.of(flat).view(layer.shape) for layer in self.layers}
 
     @torch.no_grad()

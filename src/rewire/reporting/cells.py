@@ -14,6 +14,8 @@ NOT_RUN = "not run"
 NO_PUBLISHED = "no published value"
 VERDICTS = (WITHIN, DIFFERS, NOT_COMPARABLE, NOT_RUN, NO_PUBLISHED)
 
+ROBUST = "robust"  # metrics that start so are what stage `audit` examines
+
 # The only profile that trains and evaluates as the documents did.
 COMPARABLE_PROFILE = "paper"
 
@@ -32,6 +34,9 @@ class Cell:
         verdict: one of `VERDICTS`.
         difference: ours - published, None if either is missing.
         interval: what `ci95` varies over: "seeds" (Student-t), "images" (Wilson) or None.
+        flags: of a robust accuracy, the reasons for doubt that its examination found (stage
+            `audit`), a sentence each; None if it was not examined at every seed and nothing was
+            found. Empty for every other number.
     """
 
     row: str
@@ -43,6 +48,7 @@ class Cell:
     verdict: str
     difference: float | None
     interval: str | None
+    flags: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,29 @@ class Table:
         width = len(self.spec.columns)
         return [self.cells[i : i + width] for i in range(0, len(self.cells), width)]
 
+    def flagged(self) -> dict[str, list[Cell]]:
+        """Reason → the cells with a dagger for it, in order."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            for reason in cell.flags or ():
+                found.setdefault(reason, []).append(cell)
+        return found
+
+    def not_audited(self) -> list[Cell]:
+        """The robust accuracies that nobody examined."""
+        return [cell for cell in self.cells if cell.flags is None]
+
     def as_json(self) -> dict[str, Any]:
         """The plain dictionary that is written as NAME.json."""
         return {
             "table": self.spec.name,
             "profile": self.profile,
             "cells": [
-                {**asdict(cell), "ci95": list(cell.ci95) if cell.ci95 else None}
+                {
+                    **asdict(cell),
+                    "ci95": list(cell.ci95) if cell.ci95 else None,
+                    "flags": None if cell.flags is None else list(cell.flags),
+                }
                 for cell in self.cells
             ],
         }

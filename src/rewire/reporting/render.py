@@ -10,6 +10,7 @@ from rewire.reporting.cells import (
     COMPARABLE_PROFILE,
     DIFFERS,
     NOT_RUN,
+    ROBUST,
     WITHIN,
     Cell,
     Table,
@@ -17,6 +18,8 @@ from rewire.reporting.cells import (
 
 # Read as a missing number by the usual CSV readers, unlike an empty text as one by none.
 ABSENT = "n/a"
+NOT_AUDITED = "not audited"
+DAGGER = "†"  # behind a number whose examination raised flags
 
 _MARKS = {WITHIN: " ✓", DIFFERS: " ✗"}
 _LATEX = {
@@ -30,6 +33,7 @@ _LATEX = {
     "β": r"$\beta$",
     "ε": r"$\epsilon$",
     "∞": r"$\infty$",
+    DAGGER: r"$\dagger$",
 }
 
 
@@ -50,18 +54,22 @@ def to_markdown(table: Table) -> str:
         "",
         "How to read it:",
         "",
-        *(f"- {line}" for line in _explanation(table)),
+        *(f"- {line}" for line in [*_explanation(table), *_doubts(table)]),
         f"- Published values: {spec.source}.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """One line per cell; `ours` is "not run" where nothing was run, other gaps are "n/a"."""
+    """One line per cell; `ours` is "not run" where nothing was run, other gaps are "n/a".
+
+    `flags` are the reasons for doubt, "none" or "not audited"; "n/a" if it is no robust accuracy.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ["row", "column", "ours", "ci95_low", "ci95_high", "interval", "n"]
-    writer.writerow([*columns, "published", "difference", "verdict", "unit", "profile"])
+    writer.writerow([*columns, "published", "difference", "verdict", "unit", "profile", "flags"])
+    robust = {row.label for row in table.spec.rows if row.metric.startswith(ROBUST)}
     for cell in table.cells:
         low, high = cell.ci95 or (None, None)
         values = [low, high, cell.interval, cell.n, cell.published, cell.difference]
@@ -74,6 +82,7 @@ def to_csv(table: Table) -> str:
                 cell.verdict,
                 table.spec.unit,
                 table.profile,
+                _flags(cell, robust),
             ]
         )
     return buffer.getvalue()
@@ -89,7 +98,8 @@ def to_latex(table: Table) -> str:
         first = ["{}" + escape_latex(row.label), *(_latex_value(cell) for cell in cells)]
         second = ["", *(_latex_comparison(cell) for cell in cells)]
         body += [f"    {' & '.join(first)} \\\\", f"    {' & '.join(second)} \\\\"]
-    notes = [_note(table), *_explanation(table, latex=True), f"Published values: {spec.source}."]
+    notes = [_note(table), *_explanation(table, latex=True), *_doubts(table)]
+    notes.append(f"Published values: {spec.source}.")
     lines = [
         r"\begin{table}[t]",
         r"  \centering",
@@ -131,6 +141,7 @@ def _ours(cell: Cell) -> str:
         return NOT_RUN
     digits = decimals(cell)
     value = f"{cell.ours:z.{digits}f}"
+    value += DAGGER if cell.flags else ""
     if cell.ci95 is None:
         return value
     return f"{value} [{cell.ci95[0]:z.{digits}f}, {cell.ci95[1]:z.{digits}f}]"
@@ -150,7 +161,8 @@ def _markdown_cell(cell: Cell, table: Table) -> str:
 
 
 def _latex_value(cell: Cell) -> str:
-    return _ours(cell).replace("-", "$-$") + (r"$^{*}$" if cell.verdict == DIFFERS else "")
+    value = _ours(cell).replace("-", "$-$").replace(DAGGER, r"$^{\dagger}$")
+    return value + (r"$^{*}$" if cell.verdict == DIFFERS else "")
 
 
 def _latex_comparison(cell: Cell) -> str:
@@ -203,6 +215,26 @@ def _explanation(table: Table, *, latex: bool = False) -> list[str]:
     else:
         lines.append(f"✓ within {near} of the published value, ✗ differs by more.")
     return lines
+
+
+def _doubts(table: Table) -> list[str]:
+    """What the examination of robust accuracies found, every reason once, and what it left out."""
+    lines = [f"{DAGGER} {reason} ({_places(cells)})." for reason, cells in table.flagged().items()]
+    if cells := table.not_audited():
+        lines.append(f"{NOT_AUDITED.capitalize()}: {_places(cells)}.")
+    return lines
+
+
+def _places(cells: Sequence[Cell]) -> str:
+    return "; ".join(f"{cell.row}, {cell.column}" for cell in cells)
+
+
+def _flags(cell: Cell, robust_rows: set[str]) -> str:
+    if cell.flags is None:
+        return NOT_AUDITED
+    if cell.flags:
+        return "; ".join(cell.flags)
+    return "none" if cell.row in robust_rows and cell.n else ABSENT
 
 
 def _amount(value: float, unit: str) -> str:

@@ -17,6 +17,7 @@ from rewire.reporting.cells import (
     NO_PUBLISHED,
     NOT_COMPARABLE,
     NOT_RUN,
+    ROBUST,
     WITHIN,
     Cell,
     Table,
@@ -39,7 +40,9 @@ def build_table(
         results: one dictionary per cell and seed with `profile`, `seed`, `metrics` (nested) and the
             fields that the table selects by, such as sparsity, objective, variant and rewire.
             Accuracies are {"correct", "total", "accuracy"} and shown in percent from the counts;
-            any other metric is a number in the table's unit.
+            any other metric is a number in the table's unit. A result may carry `flags`, what the
+            examination of its robust accuracy found: a list of {"name", "reason"}, or None if there
+            was none; they concern the rows whose metric starts with "robust".
         profile: only results of this profile are shown; only "paper" is comparable.
         note: the profile in words, printed on top of the table.
 
@@ -87,8 +90,8 @@ def _cell(
             f"{place}: seeds {sorted(seeds)} of {len(seeds)} results are not distinct. "
             "Allowed: one result per cell and seed."
         )
-    found = [_measure(result["metrics"], row.metric, place=place) for result in chosen]
-    found = [measured for measured in found if measured is not None]
+    pairs = [(r, _measure(r["metrics"], row.metric, place=place)) for r in chosen]
+    found = [measured for _, measured in pairs if measured is not None]
     published = row.published[column]
     ours, ci95, interval = _summarise(found)
     difference = ours - published if ours is not None and published is not None else None
@@ -107,7 +110,23 @@ def _cell(
         ),
         difference=difference,
         interval=interval,
+        flags=_flags([r for r, m in pairs if m is not None])
+        if row.metric.startswith(ROBUST)
+        else (),
     )
+
+
+def _flags(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """Reasons for doubt of all seeds; None if there are none and a seed was not examined."""
+    ordered = sorted(results, key=lambda result: result["seed"])
+    reasons = [
+        f"seed {result['seed']}: {flag['reason']}" if len(ordered) > 1 else flag["reason"]
+        for result in ordered
+        for flag in result.get("flags") or ()
+    ]
+    if not reasons and any(result.get("flags") is None for result in ordered):
+        return None
+    return tuple(reasons)
 
 
 def _matches(result: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

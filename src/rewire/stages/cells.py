@@ -15,6 +15,14 @@ from rewire.files import MANIFEST
 LONGEST_SUFFIX = 60
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+-]{0,199}")  # one folder, never above or hidden
 WEIGHTS = "weights.safetensors"
+LAST = "last"
+# Epoch that counts → file of the network that a training leaves of it (`training.selection`).
+SELECTIONS = {
+    LAST: WEIGHTS,
+    "best_validation": "best_validation.safetensors",
+    "best_test": "best_test.safetensors",
+}
+LEDGER = "trained.npz"  # per image, of the trained network: what stage `audit` reads
 NOISE = "noise_G1.safetensors"  # what most stages of the second document read
 
 
@@ -64,9 +72,13 @@ THESIS = Document(
     stages=_stages(
         ("data", "model", "objective", "rewire", "trainer"),
         train=((), {}),
-        prune=(("prune",), {"train": WEIGHTS}),
-        evaluate=(("prune", "attack"), {"train": WEIGHTS, "prune": WEIGHTS}),
-        structure=(("prune",), {"train": WEIGHTS, "prune": WEIGHTS}),
+        prune=(("selection", "prune"), {"train": WEIGHTS}),
+        evaluate=(("selection", "prune", "attack"), {"train": WEIGHTS, "prune": WEIGHTS}),
+        structure=(("selection", "prune"), {"train": WEIGHTS, "prune": WEIGHTS}),
+        audit=(
+            ("selection", "prune", "attack", "audit"),
+            {"train": WEIGHTS, "evaluate": LEDGER},
+        ),
         tables=((), {}),
     ),
 )

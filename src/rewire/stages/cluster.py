@@ -12,8 +12,9 @@ import importlib.util
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ class Command:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def ends_by_interrupt() -> Iterator[None]:
+    """Let what is started inside heed SIGINT, by which submitit ends the jobs of this machine.
+
+    A process that a script started in the background ignores it, and its children would, too.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ignored = main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class ClusterJobs(Jobs):
     """Runs jobs on a cluster; signals stop them as they stop jobs of this machine.
 
@@ -150,7 +168,7 @@ class ClusterJobs(Jobs):
 
     def _submit(self, executor: Any, jobs: Sequence[Job], chosen: Sequence[int]) -> None:
         commands = [Command(jobs[index], cpus=self._settings["cpus"]) for index in chosen]
-        with executor.batch():
+        with ends_by_interrupt(), executor.batch():
             submitted = [executor.submit(command) for command in commands]
         for index, job in zip(chosen, submitted, strict=True):
             self._submitted[index] = job

@@ -24,7 +24,7 @@ from rewire.files import (
     write_text,
 )
 from rewire.provenance import provenance
-from rewire.stages.cells import cell_folder, cell_of, document_of
+from rewire.stages.cells import SELECTIONS, WEIGHTS, cell_folder, cell_of, document_of
 from rewire.stages.lock import alone
 from rewire.stages.parts import drop_parts
 from rewire.tracking import Tracker, track
@@ -61,8 +61,16 @@ def inputs_of(
     stage: str, config: Mapping[str, Any], overrides: Iterable[str]
 ) -> dict[str, str | None]:
     """Hashes of the files that a stage reads: a re-trained network makes its result stale."""
-    inputs = document_of(stage).stages[stage].inputs
+    inputs = dict(document_of(stage).stages[stage].inputs)
+    if "train" in inputs:
+        inputs["train"] = SELECTIONS[config["selection"]]
     return hashes({s: sibling(config, overrides, s) / name for s, name in inputs.items()})
+
+
+def networks(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Path]:
+    """Variant → file of the network: of the configured epoch of the training, and pruned."""
+    names = {"trained": SELECTIONS[config["selection"]], "pruned": WEIGHTS}
+    return {v: sibling(config, overrides, stage) / names[v] for v, stage in VARIANTS.items()}
 
 
 def hashes(paths: Mapping[str, Path]) -> dict[str, str | None]:

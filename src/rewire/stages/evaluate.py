@@ -24,19 +24,18 @@ from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
-from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import (
     MODEL_SPEC,
-    VARIANTS,
     deciding,
     load_images,
+    networks,
     run_cell,
-    sibling,
 )
 from rewire.stages.parts import Part, parts
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
+ARTIFACTS = {"weights": "trained", "pruned": "pruned"}  # tracked artifact → variant
 CHUNK = 1000  # attacked images that are decided, and kept, at a time
 
 
@@ -44,8 +43,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     """Evaluate the cell that `config` names; reads what stages `train` and `prune` left."""
 
     def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        sources = {v: sibling(config, overrides, stage) for v, stage in VARIANTS.items()}
-        return measure(config, sources, folder, tracker)
+        return measure(config, networks(config, overrides), folder, tracker)
 
     run_cell("evaluate", config, overrides, work)
 
@@ -67,7 +65,7 @@ def measure(
     decided |= {"inputs": config["inputs"], "device": device.type, "chunk": CHUNK}
     with parts(folder, decided=decided) as part:
         for variant, source in sources.items():
-            model, _ = load_network(source / WEIGHTS, expected=spec)
+            model, _ = load_network(source, expected=spec)
             model.to(device)
             metrics[variant], ledger = judge(model, test, attacked, attack, device, variant, part)
             save_ledger(folder / f"{variant}.npz", ledger)
@@ -86,7 +84,7 @@ def measure(
         type="evaluation",
         files=[folder / name for name in names],
         metadata={},
-        inputs=[f"weights-{sources['trained'].name}", f"pruned-{sources['pruned'].name}"],
+        inputs=[f"{kind}-{sources[v].parent.name}" for kind, v in ARTIFACTS.items()],
     )
     return names
 

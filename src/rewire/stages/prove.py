@@ -87,9 +87,10 @@ def train_in_child(config: dict[str, Any], folder: Path) -> int:
         state = torch.load(folder / "last.ckpt", weights_only=True)
         kept = {name: state[name] for name in ("optimizer_states", "lr_schedulers")}
         # Lightning's own callbacks note paths.
-        kept |= {k: v for k, v in state["callbacks"].items() if k in ("Rewiring", "History")}
-        assert len(kept) == 4
-        parts = (trained.model.state_dict(), trained.metrics, trained.history, kept)
+        kept |= {name: state["callbacks"][name] for name in ("Rewiring", "Selections", "History")}
+        parts = (
+            trained.model.state_dict(), trained.selected, trained.metrics, trained.history, kept,
+        )  # fmt: skip
         write_text(folder / RESULT, digest_of(parts))
         status = 0
     finally:

@@ -15,7 +15,7 @@ from rewire.models.artifact import load_network, save_network
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
 from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import MODEL_SPEC, load_images, run_cell, sibling
+from rewire.stages.common import MODEL_SPEC, load_images, networks, run_cell
 from rewire.tracking import Tracker
 
 METHODS = {"lonely": prune_lonely}
@@ -25,7 +25,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     """Prune the cell that `config` names; reads what stage `train` left."""
 
     def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return prune(config, sibling(config, overrides, "train"), folder, tracker)
+        return prune(config, networks(config, overrides)["trained"], folder, tracker)
 
     run_cell("prune", config, overrides, work)
 
@@ -35,7 +35,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
     if options["name"] not in METHODS:
         raise unknown_name("pruning method", options["name"], METHODS)
     spec = {key: config["model"][key] for key in MODEL_SPEC}
-    model, _ = load_network(trained / WEIGHTS, expected=spec)
+    model, _ = load_network(trained, expected=spec)
     weights = {name: weight.numpy() for name, weight in model.weights().items()}
     pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])
     model.set_weights({name: torch.from_numpy(weight) for name, weight in pruned.items()})
@@ -59,7 +59,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
         type="model",
         files=[folder / WEIGHTS],
         metadata={"removed": total},
-        inputs=[f"weights-{trained.name}"],
+        inputs=[f"weights-{trained.parent.name}"],
     )
     print(f"removed {total:,} of {connected:,} weights, alone in their vectors")
     return [WEIGHTS, "metrics.json"]

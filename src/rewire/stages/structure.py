@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 
 from rewire.files import read_json, write_json
 from rewire.models.artifact import load_network
-from rewire.stages.cells import WEIGHTS
-from rewire.stages.common import MODEL_SPEC, VARIANTS, run_cell, sibling
+from rewire.stages.common import MODEL_SPEC, networks, run_cell
 from rewire.structure.figures import matrix_plot
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker
@@ -21,8 +20,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     """Report the structure of the cell that `config` names, before and after pruning."""
 
     def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        sources = {v: sibling(config, overrides, stage) for v, stage in VARIANTS.items()}
-        return report(config, sources, folder, tracker)
+        return report(config, networks(config, overrides), folder, tracker)
 
     run_cell("structure", config, overrides, work)
 
@@ -31,11 +29,11 @@ def report(
     config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
 ) -> list[str]:
     spec = {key: config["model"][key] for key in MODEL_SPEC}
-    trained = read_json(sources["trained"] / "metrics.json")
+    trained = read_json(sources["trained"].with_name("metrics.json"))
     metrics: dict[str, Any] = {}
     images = []
     for variant, source in sources.items():
-        model, _ = load_network(source / WEIGHTS, expected=spec)
+        model, _ = load_network(source, expected=spec)
         weights = {name: weight.numpy() for name, weight in model.weights().items()}
         metrics[variant] = structure_report(
             weights, births=trained["births"], budget=trained["budget"]

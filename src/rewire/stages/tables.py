@@ -1,4 +1,4 @@
-"""Stage 5: the thesis's tables and figures from what the other stages left."""
+"""Stage 6: the thesis's tables and figures from what the other stages left."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.errors import InputError
-from rewire.files import read_json
+from rewire.files import read_json, sha256
 from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.cells import LEDGER, WEIGHTS
 from rewire.stages.common import VARIANTS
 from rewire.stages.entry import CONF
+from rewire.stages.paired import write_paired
 from rewire.structure.figures import density_plot, matrix_plot
 from rewire.tracking import Tracker, track
 
@@ -31,6 +32,7 @@ FIGURES = (
     ("figures_9-11", "trades-s0.95", "dense2"),
     ("figures_12-14", "natural-s0.99", "dense1"),
 )
+EXAMINED = "trained"  # variant that stage `audit` examines
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -48,6 +50,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
             paths = write_table(table, output / "tables")
             track_table(table, tracker)
             print("\n" + paths[0].read_text())
+        write_paired(base, axes, output / "tables", profile=profile, tracker=tracker)
         draw(base, output / "figures", axes, tracker)
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
@@ -95,6 +98,7 @@ def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[st
         config = yaml.safe_load(training.read_text(encoding="utf-8"))
         evaluation = measured(base / "evaluate" / name)
         structure = measured(base / "structure" / name)
+        flags = flags_of(base, name)
         for variant in VARIANTS:
             metrics = dict(evaluation.get(variant, {}))
             if variant in structure:
@@ -107,6 +111,7 @@ def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[st
                 "variant": variant,
                 "profile": profile,
                 "metrics": metrics,
+                "flags": flags if variant == EXAMINED else None,
             }
 
 
@@ -114,6 +119,16 @@ def measured(folder: Path) -> dict[str, Any]:
     """Metrics of a cell's stage; empty if it has not run."""
     path = folder / "metrics.json"
     return read_json(path) if path.is_file() else {}
+
+
+def flags_of(base: Path, name: str) -> list[dict[str, str]] | None:
+    """What stage `audit` found on a cell; None if it has not run on the ledger that is there."""
+    folder, ledger = base / "audit" / name, base / "evaluate" / name / LEDGER
+    found = measured(folder)
+    if not found or not ledger.is_file():
+        return None
+    examined = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return found["flags"] if examined["inputs"]["evaluate"] == sha256(ledger) else None
 
 
 def cells(axes: dict[str, list]) -> Iterator[tuple[dict[str, Any], str]]:

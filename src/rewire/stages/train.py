@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from rewire.files import write_json, write_text
 from rewire.models.artifact import save_network
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.cells import LAST, SELECTIONS, WEIGHTS
 from rewire.stages.common import HISTORY, METRICS, MODEL_SPEC, as_csv, deciding, run_cell
 from rewire.stages.parts import kept_folder
 from rewire.structure.report import structure_report
@@ -36,9 +36,10 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
         weights, births=trained.metrics["births"], budget=trained.metrics["budget"]
     )
     metrics = trained.metrics | {"structure": structure}
-    save_network(
-        folder / WEIGHTS, trained.model, spec={key: config["model"][key] for key in MODEL_SPEC}
-    )
+    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    networks = {LAST: trained.model, **trained.selected}
+    for name, network in networks.items():
+        save_network(folder / SELECTIONS[name], network, spec=spec)
     write_json(folder / METRICS, metrics)
     write_text(folder / HISTORY, as_csv(trained.history))
     tracker.summary({key: value for key, value in metrics.items() if key != "structure"})
@@ -46,7 +47,7 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
         f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]
     )
     print(f"clean test accuracy {metrics['clean']['accuracy']:.2f} %")
-    return [WEIGHTS, METRICS, HISTORY]
+    return [*(SELECTIONS[name] for name in networks), METRICS, HISTORY]
 
 
 if __name__ == "__main__":

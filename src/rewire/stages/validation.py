@@ -227,7 +227,7 @@ def not_of_document(group: str) -> str | None:
     if group == "rewire":
         return (
             "a rewiring strategy needs a sparse network, and those of this document are dense. "
-            "Allowed: rewire for the stages train, prune, evaluate and structure."
+            "Allowed: rewire for the stages train, prune, evaluate, structure and audit."
         )
     return None
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
+
+from rewire.stages.cells import LAST
 
 # Training and test images by (data set, embedded or official).
 SIZES = {
@@ -34,6 +37,15 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
         groups: configuration groups that take part in its result.
     """
     yield from _images(config, groups)
+    yield from _sparsity(config)
+    if config.get("selection", LAST) not in (LAST, *config["trainer"].get("selections", ())):
+        kept = ", ".join([LAST, *config["trainer"]["selections"]])
+        yield (
+            f"selection is '{config['selection']}', which trainer.selections does not keep. "
+            f"Allowed: {kept}."
+        )
+    if "audit" in groups:
+        yield from _audit(config)
     head = config.get("head")
     if head and head["name"] == "sce" and head["scale"] != "as_coded":
         yield (
@@ -60,6 +72,27 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
                     f"curves.adaptive names '{name}'. "
                     f"Allowed: {', '.join(curves['points']['list'])}."
                 )
+
+
+def _sparsity(config: Mapping[str, Any]) -> Iterator[str]:
+    """Sparsity 0 is what `rewire=dense` means, and nothing else does."""
+    rewire = config.get("rewire")
+    if rewire and (config["sparsity"] == 0) != (rewire["name"] == "dense"):
+        allowed = "0" if rewire["name"] == "dense" else "above 0 and below 1, e.g. 0.99"
+        yield (
+            f"sparsity {config['sparsity']} does not fit rewire '{rewire['name']}'. "
+            f"Allowed for it: {allowed}."
+        )
+
+
+def _audit(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the examination of a robust accuracy cannot do."""
+    if config["attack"]["name"] != "pgd":
+        yield f"attack.name is '{config['attack']['name']}'. Allowed for the stage audit: pgd."
+    for option in ("epsilons", "step_sweep"):
+        values = config["audit"][option]
+        if any(later <= earlier for earlier, later in pairwise(values)):
+            yield f"audit.{option} is {values}. Allowed: rising numbers."
 
 
 def _images(config: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[str]:
@@ -98,7 +131,11 @@ def _images(config: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[str]
 def remarks(config: Mapping[str, Any], stage: str) -> Iterator[str]:
     """What is allowed and probably not meant; takes what `conflicts` takes."""
     trained = config.get("objective", {}).get("epsilon")
-    if stage == "evaluate" and trained is not None and trained != config["attack"]["epsilon"]:
+    if (
+        stage in ("evaluate", "audit")
+        and trained is not None
+        and trained != config["attack"]["epsilon"]
+    ):
         yield (
             f"attack.epsilon {config['attack']['epsilon']:.6g} differs from objective.epsilon "
             f"{trained:.6g}: judged under another budget than trained for"

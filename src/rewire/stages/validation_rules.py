@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
+from rewire.stages.cells import LAST, SELECTIONS
+
+BEST = tuple(name for name in SELECTIONS if name != LAST)
 CLASSES = 10  # of CIFAR-10 and of MNIST
 LONGEST_TEXT, LONGEST_SHOWN = 1000, 80
 
@@ -198,7 +201,9 @@ def image_data(dataset: str, *, optional_keys: str) -> Table:
 
 THESIS: Table = {
     **COMMON,
-    "sparsity": real(above=0, below=1, example=", e.g. 0.99"),
+    "profile": {**COMMON["profile"], "thin?": {"*": SOME}},
+    "sparsity": real(at_least=0, below=1, example=", e.g. 0.99; 0 with rewire=dense alone"),
+    "selection": choice(*SELECTIONS),
     "data": image_data("cifar10", optional_keys="?"),
     "model": {
         "name": choice("vgg11", "vgg16", "resnet18"),
@@ -217,7 +222,7 @@ THESIS: Table = {
         "beta?": POSITIVE,
     },
     "rewire": {
-        "name": choice("random", "l2", "weighted", "vector"),
+        "name": choice("random", "l2", "weighted", "vector", "static", "dense"),
         "metric": choice("euclidean", "eq3"),
         "ties": choice("random", "first", "same_vector"),
         "gamma": real(at_least=0, at_most=10),
@@ -236,6 +241,7 @@ THESIS: Table = {
         "log_every": count(1),
         "check": FLAG,
         "processes?": count(1),
+        "selections": items(choice(*BEST), of=" and ".join(BEST)),
     },
     "prune": {
         "name": choice("lonely"),
@@ -253,5 +259,22 @@ THESIS: Table = {
         "check_every?": optional(count(1), "the machine's choice"),
         "first_pass_steps?": optional(count(1), "none"),
         "queries?": count(1),
+    },
+    "audit": {
+        "name": choice("standard"),
+        "images": ALL,
+        "tolerance": real(at_least=0, at_most=100),
+        "zero_gradients": real(at_least=0, at_most=100),
+        "steps": count(1),
+        "epsilons": items(real(at_least=0, at_most=255), of="numbers from 0 to 255", at_least=1),
+        "step_sweep": items(count(1), of="whole numbers from 1", at_least=1),
+        "noise_draws": count(1),
+        "transfer_from": items(NAME, of="rewiring strategies"),
+        "transfer_seed": optional(count(0, 2**63 - 1), "another strategy of the same seed"),
+        "straight_through": {
+            "leaks": items(SOME, of="numbers above 0 and at most 1", at_least=1),
+            "dormant": SHARE,
+        },
+        "autoattack": {"images": count(0), "steps": count(1), "queries": count(1)},
     },
 }

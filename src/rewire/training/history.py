@@ -11,8 +11,10 @@ from torch import Tensor
 
 from rewire.models.layout import SparseLayer
 from rewire.tracking import Tracker
+from rewire.training.fixed import FixedConnectivity
 from rewire.training.lean import pl
 from rewire.training.rewiring import Rewiring
+from rewire.training.selection import Selections
 
 
 def zero_vector_counts(connected: Tensor, layers: tuple[SparseLayer, ...]) -> list[int]:
@@ -36,16 +38,19 @@ class History(pl.Callback):
         tracker: receives step and epoch metrics.
         log_every: steps between logged steps.
         report: called with one line of text per epoch.
+        selections: if given, the callback before this one that judged the epoch on test images.
     """
 
     def __init__(
         self,
-        rewiring: Rewiring,
+        rewiring: Rewiring | FixedConnectivity,
         *,
         tracker: Tracker,
         log_every: int,
         report: Callable[[str], None],
+        selections: Selections | None = None,
     ) -> None:
+        self.selections = selections
         self.rewiring = rewiring
         self.tracker = tracker
         self.log_every = log_every
@@ -85,6 +90,8 @@ class History(pl.Callback):
         for name in ("validation/accuracy", "validation/loss"):
             if name in trainer.callback_metrics:
                 row[name.replace("/", "_")] = round(float(trainer.callback_metrics[name]), 6)
+        if self.selections is not None:
+            row |= self.selections.row
         row |= {
             "connected": len(last.connected),
             "births": births - self._births_before,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rewire.connectivity.nearest import Search
 from rewire.connectivity.static import place_births
@@ -17,7 +18,7 @@ from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
-from rewire.models.factory import build_model
+from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import build_objective
@@ -25,22 +26,28 @@ from rewire.tracking import Tracker
 from rewire.training.compiled import CompiledNetwork, compile_mode, compiled_placement
 from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.distributed import ALONE, Averaging, BatchShare, Group
+from rewire.training.fixed import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
 from rewire.training.optimiser import check_options
 from rewire.training.processes import check_processes, together
 from rewire.training.rewiring import Rewiring
+from rewire.training.selection import LAST, Selections
 from rewire.training.sharednorm import share_norms
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of a training: the network after the last epoch and its numbers."""
+    """Result of a training: the network after the last epoch, its numbers, and other epochs'.
+
+    `selected` has the `network_tensors` of the epochs that `trainer.selections` names.
+    """
 
     model: SparseNetwork
     metrics: dict[str, Any]
     history: list[dict[str, Any]]
+    selected: dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,9 @@ class Fitted:
     """A network after its last step, and the callbacks that saw all of them."""
 
     model: SparseNetwork
-    rewiring: Rewiring
+    rewiring: Rewiring | FixedConnectivity
     history: History
+    selections: Selections
     test: ImageSet
     steps: int
 
@@ -84,20 +92,31 @@ def train(
         )
     model, rewiring = fitted.model, fitted.rewiring
     model.to(device).eval()
-    correct = predict_correct(model, EvalBatches(fitted.test, batch_size=500, device=device))
+    clean = counted(*count_correct(model, fitted.test, device))
+    best = fitted.selections.best
     metrics = {
-        "clean": counted(int(correct.sum()), len(correct)),
+        "clean": clean,
         "budget": rewiring.budget,
-        "connected": int((model.theta > 0).sum()),
+        "connected": int((model.flat_weights() != 0).sum()),
         "births": int(torch.as_tensor(rewiring.births).sum()),
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
         "late": rewiring.late,
         "steps": fitted.steps,
-        "selection": "last epoch",
+        "selections": {LAST: {"epoch": settings["epochs"], "clean": clean}}
+        | {
+            name: {"epoch": kept["epoch"], "clean": counted(kept["correct"], kept["total"])}
+            for name, kept in best.items()
+        },
         "precision": choose_precision(settings["precision"], device),
     }
-    return Trained(model.cpu(), metrics, fitted.history.rows)
+    return Trained(model.cpu(), metrics, fitted.history.rows, fitted.selections.tensors())
+
+
+def count_correct(model: SparseNetwork, images: ImageSet, device: torch.device) -> tuple[int, int]:
+    """(correct, total) of a network on images, in full float32."""
+    correct = predict_correct(model, EvalBatches(images, batch_size=500, device=device))
+    return int(correct.sum()), len(correct)
 
 
 def fit_network(
@@ -124,10 +143,17 @@ def fit_network(
     optimiser = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
     check_options(**optimiser)
     options, strategy = strategy_of(config["rewire"])
-    model = build_model(**config["model"], sparsity=config["sparsity"], seed=seed)
+    fixed = strategy in FIXED
+    model = build_model(
+        **config["model"],
+        sparsity=config["sparsity"],
+        seed=seed,
+        connectivity=strategy if fixed else REWIRED,
+    )
     if group.size > 1:
         share_norms(model, group)
-    budget = connection_budget(total_size(model.layers), config["sparsity"])
+    total = total_size(model.layers)
+    budget = total if strategy == DENSE else connection_budget(total, config["sparsity"])
     module = SparseClassifier(
         model,
         objective=objective.pop("name"),
@@ -148,15 +174,29 @@ def fit_network(
         channels_last=True,
     )
     place = compiled_placement(mode=compiling) if compiling else place_births
-    rewiring = Rewiring(
-        strategy=strategy,
-        options=options,
-        budget=budget,
-        seed=seed,
-        place=place,
-        check=bool(settings["check"]),
+    if fixed:
+        rewiring = FixedConnectivity(budget=budget)
+    else:
+        rewiring = Rewiring(
+            strategy=strategy,
+            options=options,
+            budget=budget,
+            seed=seed,
+            place=place,
+            check=bool(settings["check"]),
+        )
+    # Only one of several processes judges epochs and writes what is found.
+    selections = Selections(
+        settings.get("selections", ()) if group.leads else (),
+        count=lambda network: count_correct(network, test, device),
     )
-    history = History(rewiring, tracker=tracker, log_every=settings["log_every"], report=report)
+    history = History(
+        rewiring,
+        tracker=tracker,
+        log_every=settings["log_every"],
+        report=report,
+        selections=selections,
+    )
     judged = len(validation) and group.leads
     held_out = EvalBatches(validation, batch_size=500, device=device) if judged else None
     alone = group.size == 1
@@ -164,7 +204,7 @@ def fit_network(
         module,
         batches if alone else BatchShare(batches, group),
         held_out=held_out,
-        callbacks=[rewiring, history] if alone else [Averaging(group), rewiring, history],
+        callbacks=[*([] if alone else [Averaging(group)]), rewiring, selections, history],
         device=device,
         precision=precision,
         checkpoints=checkpoints,
@@ -174,11 +214,12 @@ def fit_network(
         group=group,
     )
 
-    return Fitted(model, rewiring, history, test, trainer.global_step)
+    return Fitted(model, rewiring, history, selections, test, trainer.global_step)
 
 
 def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:
-    """Options and name of the configured rewiring strategy."""
-    STRATEGIES[rewire["name"]]
+    """Options and name of the configured rewiring strategy, or of a baseline without rewiring."""
+    if rewire["name"] not in FIXED:
+        STRATEGIES[rewire["name"]]
     search = Search(metric=rewire["metric"], ties=rewire["ties"])
     return StrategyOptions(search=search, gamma=rewire["gamma"]), rewire["name"]

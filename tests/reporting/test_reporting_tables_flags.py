@@ -1,0 +1,99 @@
+"""The dagger on robust accuracies that did not stand their examination."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from rewire.reporting.render import to_csv, to_latex, to_markdown
+from rewire.reporting.tables import build_table, write_table
+
+WEAK = {"name": "transfer", "reason": "images made on another network leave 1.0 % correct"}
+OTHER = {"name": "restarts", "reason": "the last of 2 restarts still fools 9.0 %"}
+
+
+def row(label: str, metric: str) -> dict:
+    published = {"random": 40.0, "l2": None}
+    return {"label": label, "selector": {}, "metric": metric, "published": published}
+
+
+SPEC = {
+    "name": "robust",
+    "title": "Accuracy",
+    "source": "A. Author",
+    "unit": "%",
+    "direction": "higher",
+    "tolerance": 1.0,
+    "columns": {"random": {"header": "unstructured"}, "l2": {"header": "structured"}},
+    "rows": [row("clean", "clean.accuracy"), row("attacked", "robust.accuracy")],
+}
+
+
+def result(rewire: str, flags, seed: int = 0) -> dict:
+    counts = {"correct": 400, "total": 1000, "accuracy": 40.0}
+    metrics = {"clean": counts, "robust": counts}
+    return {"rewire": rewire, "seed": seed, "profile": "paper", "metrics": metrics, "flags": flags}
+
+
+def table(*results):
+    return build_table(SPEC, results, profile="paper", note="")
+
+
+def test_reasons_stand_on_the_robust_cell_alone():
+    cells = table(result("random", [WEAK, OTHER]), result("l2", [])).cells
+    assert [cell.flags for cell in cells] == [(), (), (WEAK["reason"], OTHER["reason"]), ()]
+
+
+def test_a_dagger_behind_the_number_and_every_reason_once_below():
+    found = table(result("random", [WEAK]), result("l2", [WEAK]))
+    lines = to_markdown(found).splitlines()
+    clean, robust = lines[6:8]
+    assert "†" not in clean
+    assert robust.count("40.0† [") + robust.count("40.00† [") == 2
+    below = [line for line in lines if line.startswith("- †")]
+    assert below == [
+        "- † images made on another network leave 1.0 % correct "
+        "(attacked, unstructured; attacked, structured)."
+    ]
+    latex = to_latex(found)
+    assert latex.count(r"$^{\dagger}$ [") == 2
+    assert latex.count(r"$\dagger$ images made on another network leave 1.0 \% correct") == 1
+    assert "†" not in latex
+
+
+def test_what_was_not_examined_is_said_once_and_is_null(tmp_path):
+    found = table(result("random", None), result("l2", []))
+    text = to_markdown(found)
+    assert "- Not audited: attacked, unstructured.\n" in text
+    assert "†" not in text
+    paths = write_table(found, tmp_path)
+    cells = json.loads(paths[-1].read_text())["cells"]
+    assert [cell["flags"] for cell in cells] == [[], [], None, []]
+    # A result that says nothing of flags was not examined either.
+    silent = result("random", None)
+    del silent["flags"]
+    assert build_table(SPEC, [silent], profile="paper", note="").cells[2].flags is None
+    # A cell that was not run cannot have been examined, and its text says "not run" already.
+    assert "Not audited" not in to_markdown(table())
+
+
+def test_several_seeds_are_named_and_a_missing_examination_never_hides_a_reason():
+    both = table(result("l2", [OTHER], seed=1), result("l2", [WEAK], seed=0))
+    assert both.cells[3].flags == (f"seed 0: {WEAK['reason']}", f"seed 1: {OTHER['reason']}")
+    partly = table(result("l2", [OTHER], seed=1), result("l2", None, seed=0))
+    assert partly.cells[3].flags == (f"seed 1: {OTHER['reason']}",)
+    assert table(result("l2", [], seed=1), result("l2", None)).cells[3].flags is None
+    assert table(result("l2", [], seed=1), result("l2", [])).cells[3].flags == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [([], "none"), (None, "not audited"), ([WEAK, OTHER], f"{WEAK['reason']}; {OTHER['reason']}")],
+)
+def test_csv_has_a_column_of_reasons(flags, text):
+    rows = list(csv.DictReader(io.StringIO(to_csv(table(result("random", flags))))))
+    assert [line["flags"] for line in rows] == ["n/a", "n/a", text, "n/a"]
+    assert rows[2]["ours"] == "40"
