@@ -55,8 +55,8 @@ def build_model(
 
     The first and last layers start with the given fractions connected, every layer between with
     `p_init_factor`·(1 − sparsity); rewiring then fills the network up to its budget (reference
-    code: [.6, .2, 0.5p × 8, .6] for VGG11). A static network has its whole budget at once: its first
-    and last layers have the same fractions, and those between share the rest evenly.
+    code: [.6, .2, 0.5p × 8, .6] for VGG11). A static network has its whole budget at once: the
+    first and last layers have these fractions, and those between share the rest evenly.
 
     Args:
         name: a key of `MODELS`.

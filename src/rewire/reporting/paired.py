@@ -198,7 +198,9 @@ def _explanation(rows: Sequence[Row], margin: float) -> list[str]:
     if BOOTSTRAP in kinds:
         lines.append(
             "Several seeds: p-value of the bootstrap over seeds and images. McNemar's counts "
-            "pooled over seeds would not be independent; its p of every seed is in the JSON file."
+            "pooled over seeds would not be independent; its p of every seed is in the JSON file. "
+            "Intervals of two or three seeds are too narrow where trainings differ by far more "
+            "than images do."
         )
     lines += [
         f"Holm: corrected for all {len(rows)} comparisons of this table; the verdicts are not.",

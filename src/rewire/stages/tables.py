@@ -32,6 +32,7 @@ FIGURES = (
     ("figures_9-11", "trades-s0.95", "dense2"),
     ("figures_12-14", "natural-s0.99", "dense1"),
 )
+OF_TRAINING = ("clean", "selections", "structure")  # measures that a training leaves itself
 EXAMINED = "trained"  # variant that stage `audit` examines
 
 
@@ -90,29 +91,39 @@ def read_axes(path: Path, document: str, keys: Sequence[str]) -> dict[str, list]
 
 
 def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:
-    """One result per finished cell and variant, in the form that `build_table` takes."""
-    for cell, name in cells(axes):
-        training = base / "train" / name / "config.yaml"
-        if not training.is_file():
-            continue  # not run: the table says so
-        config = yaml.safe_load(training.read_text(encoding="utf-8"))
-        evaluation = measured(base / "evaluate" / name)
-        structure = measured(base / "structure" / name)
-        flags = flags_of(base, name)
-        for variant in VARIANTS:
-            metrics = dict(evaluation.get(variant, {}))
-            if variant in structure:
-                metrics["structure"] = structure[variant]
-            yield {
-                "sparsity": config["sparsity"],
-                "objective": config["objective"]["name"],
-                "rewire": cell["rewire"],
-                "seed": cell["seed"],
-                "variant": variant,
-                "profile": profile,
-                "metrics": metrics,
-                "flags": flags if variant == EXAMINED else None,
-            }
+    """The results of all finished cells of the matrix; a table says which were not run."""
+    for name in cells(axes):
+        yield from results(base, name, profile)
+
+
+def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
+    """One result per variant of a finished cell, in the form that `build_table` takes."""
+    training = base / "train" / name / "config.yaml"
+    if not training.is_file():
+        return
+    config = yaml.safe_load(training.read_text(encoding="utf-8"))
+    trained = measured(base / "train" / name)
+    evaluation = measured(base / "evaluate" / name)
+    structure = measured(base / "structure" / name)
+    flags = flags_of(base, name)
+    for variant in VARIANTS:
+        metrics = dict(evaluation.get(variant, {}))
+        if variant in structure:
+            metrics["structure"] = structure[variant]
+        if variant == EXAMINED:
+            # What a training says of itself stands until later stages have run.
+            metrics = {key: trained[key] for key in OF_TRAINING if key in trained} | metrics
+        yield {
+            "cell": name.replace(f"-seed{config['seed']}", "", 1),
+            "sparsity": config["sparsity"],
+            "objective": config["objective"]["name"],
+            "rewire": config["rewire"]["name"],
+            "seed": config["seed"],
+            "variant": variant,
+            "profile": profile,
+            "metrics": metrics,
+            "flags": flags if variant == EXAMINED else None,
+        }
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -131,13 +142,12 @@ def flags_of(base: Path, name: str) -> list[dict[str, str]] | None:
     return found["flags"] if examined["inputs"]["evaluate"] == sha256(ledger) else None
 
 
-def cells(axes: dict[str, list]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Axis values and folder name of every cell of the matrix."""
+def cells(axes: dict[str, list]) -> Iterator[str]:
+    """Folder name of every cell of the matrix."""
     for name in axes["cells"]:
         for rewire in axes["rewire"]:
             for seed in axes["seeds"]:
-                values = {"cell": name, "rewire": rewire, "seed": seed}
-                yield values, f"{name}-{rewire}-seed{seed}"
+                yield f"{name}-{rewire}-seed{seed}"
 
 
 def draw(base: Path, folder: Path, axes: dict[str, list], tracker: Tracker) -> None:

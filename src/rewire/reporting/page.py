@@ -1,0 +1,64 @@
+"""The page of a folder of published results: tables, pictures, and what was run where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewire.reporting.summary import markdown_table
+
+HOUR = 3600
+
+
+def page(
+    *,
+    title: str,
+    note: str,
+    tables: Sequence[str],
+    pictures: Sequence[tuple[str, Path]],
+    cells: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> str:
+    """Markdown of the page.
+
+    Args:
+        title: its headline.
+        note: the scale in words, which stands on top.
+        tables: Markdown of each table, each with its own headline.
+        pictures: (caption, path relative to the page).
+        cells: rows of the overview, with equal keys.
+        provenance: stage → the provenance records of its runs.
+    """
+    parts = [f"# {title}", f"**{note.strip()}**", _origin(provenance)]
+    if cells:
+        parts += ["## What was run", markdown_table(cells).strip()]
+    parts += [table.strip().replace("# ", "## ", 1) for table in tables]
+    if pictures:
+        parts.append("## Pictures")
+        parts += [f"{caption}\n\n![{caption}]({path.as_posix()})" for caption, path in pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(provenance: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Hardware, versions, commits and wall-clock hours of every stage."""
+    records = [record for several in provenance.values() for record in several]
+    machines = sorted({_machine(record) for record in records})
+    versions = sorted(
+        {f"{name} {number}" for record in records for name, number in record["versions"].items()}
+    )
+    lines = [f"- Machine: {'; '.join(machines)}.", f"- Versions: {', '.join(versions)}."]
+    for stage, several in provenance.items():
+        hours = sum(record["seconds"] or 0 for record in several) / HOUR
+        commits = sorted({str(record["commit"]) for record in several})
+        lines.append(
+            f"- {stage}: {len(several)} cells, {hours:.2f} hours of wall-clock time in all, "
+            f"commit {', '.join(commits)}."
+        )
+    return "\n".join(lines)
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    threads = record["threads"]
+    core = f"{record['cpu']}, {threads} thread{'s' if threads > 1 else ''} per cell"
+    return f"{record['gpu']} with {core}" if record["gpu"] else core

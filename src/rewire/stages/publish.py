@@ -1,0 +1,200 @@
+"""Gather the finished cells of a profile in a folder that can be committed.
+
+python -m rewire.stages.publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
+configurations and provenance of every cell of the first document, its sparse network (up to 3 MB),
+all tables and figures, and a README.md that shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewire.errors import InputError
+from rewire.files import MANIFEST, read_json, writable_folder, write_text
+from rewire.reporting.page import page
+from rewire.reporting.published import load_spec
+from rewire.reporting.tables import build_table, write_table
+from rewire.stages.cells import THESIS, WEIGHTS
+from rewire.stages.entry import CONF, refuse
+from rewire.stages.paired import write_paired
+from rewire.stages.tables import draw, results
+from rewire.tracking import NullTracker
+
+STAGES = tuple(name for name in THESIS.stages if name != "tables")
+REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
+LARGEST = 3_000_000  # bytes of a network that is still copied
+KEPT = ("metrics.json", "config.yaml", "provenance.json", "history.csv", "curves.png")
+STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a cell without an arm
+
+
+def publish(source: Path, target: Path) -> Path:
+    """Gather `source`, the outputs of one profile, in `target`; returns its page.
+
+    Raises:
+        InputError: if there is no finished training, or the profile has no file in conf/profile.
+    """
+    profile = profile_of(source)
+    names = finished(source, "train")
+    if not names:
+        raise InputError(
+            f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
+        )
+    writable_folder(target)
+    for name in names:
+        copy_cell(source, name, target / "cells" / name)
+    rows = [row for name in names for row in results(source, name, profile["name"])]
+    texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
+    axes = axes_of(names)
+    write_paired(source, axes, target / "tables", profile=profile, tracker=NullTracker())
+    texts.append((target / "tables" / "thesis_paired.md").read_text(encoding="utf-8"))
+    draw(source, target / "figures", axes, NullTracker())
+    pictures = sorted((target / "figures").glob("*.png"))
+    pictures += sorted(target.glob("cells/*/audit_curves.png"))
+    text = page(
+        title=f"Structured adversarial rewiring: profile {profile['name']}",
+        note=profile["note"],
+        tables=texts,
+        pictures=[(caption(path), path.relative_to(target)) for path in pictures],
+        cells=[overview(source, name) for name in names],
+        provenance=provenance_of(source, names),
+    )
+    write_text(target / "README.md", text)
+    return target / "README.md"
+
+
+def profile_of(source: Path) -> dict[str, str]:
+    """Name and note of the profile whose outputs these are."""
+    path = CONF / "profile" / f"{source.name}.yaml"
+    if not path.is_file():
+        allowed = ", ".join(p.stem for p in sorted(path.parent.glob("*.yaml")))
+        raise InputError(f"'{source}' has the name of no profile. Allowed: {allowed}.")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["profile"]
+
+
+def finished(source: Path, stage: str) -> list[str]:
+    """Cells that a stage has finished, in the order of tables."""
+
+    def order(name: str) -> tuple:
+        match = STANDARD.fullmatch(name)
+        rewire = match[2] if match else ""
+        place = REWIRE.index(rewire) if rewire in REWIRE else len(REWIRE)
+        return (
+            match is None,
+            place if match is None else 0,
+            match[1] if match else name,
+            place,
+            name,
+        )
+
+    return sorted((p.parent.name for p in (source / stage).glob(f"*/{MANIFEST}")), key=order)
+
+
+def axes_of(names: Sequence[str]) -> dict[str, list]:
+    """Cells, strategies and seeds of the standard cells among `names`, as in params.yaml."""
+    found = [match for name in names if (match := STANDARD.fullmatch(name)) and match[2] in REWIRE]
+    return {
+        "cells": sorted({match[1] for match in found}),
+        "rewire": [rewire for rewire in REWIRE if any(match[2] == rewire for match in found)],
+        "seeds": sorted({int(match[3]) for match in found}) or [0],
+    }
+
+
+def specifications() -> list[Path]:
+    """All tables of the first document: the thesis's own, then those of arms and baselines."""
+    return [
+        *sorted((CONF / "table").glob("thesis_*.yaml")),
+        *sorted((CONF / "table" / "arms").glob("*.yaml")),
+    ]
+
+
+def table(
+    path: Path, rows: Sequence[Mapping[str, Any]], profile: Mapping[str, str], target: Path
+) -> str | None:
+    """Write one table; its Markdown, or None if nothing of it was run."""
+    filled = build_table(load_spec(path), rows, profile=profile["name"], note=profile["note"])
+    if not any(cell.n for cell in filled.cells):
+        return None
+    return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")
+
+
+def copy_cell(source: Path, name: str, target: Path) -> None:
+    """Copy what is small of every stage's result for one cell; STAGE_ before each file's name."""
+    for stage in STAGES:
+        folder = source / stage / name
+        if not (folder / MANIFEST).is_file():
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.name in KEPT or path.suffix == ".npz":
+                copy(path, target / f"{stage}_{path.name}")
+    weights = source / "train" / name / WEIGHTS
+    if weights.stat().st_size <= LARGEST:
+        copy(weights, target / WEIGHTS)
+
+
+def copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def overview(source: Path, name: str) -> dict[str, Any]:
+    """One row about one cell: its scale and its main numbers."""
+    config = yaml.safe_load((source / "train" / name / "config.yaml").read_text(encoding="utf-8"))
+    trained = read_json(source / "train" / name / "metrics.json")
+    robust = next(read(source / "evaluate" / name, "trained", "robust"), None)
+    return {
+        "cell": name,
+        "epochs": config["trainer"]["epochs"],
+        "connected": trained["connected"],
+        "clean %": trained["clean"]["accuracy"],
+        "robust %": robust["accuracy"] if robust else None,
+        "attacked": robust["total"] if robust else None,
+        "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
+        "births / K": trained["births"] / trained["budget"],
+        "training, s": read_json(source / "train" / name / "provenance.json")["seconds"],
+    }
+
+
+def read(folder: Path, *keys: str) -> Iterator[Any]:
+    """The value at `keys` of a stage's metrics, if it has run."""
+    if (folder / MANIFEST).is_file():
+        value: Any = read_json(folder / "metrics.json")
+        for key in keys:
+            value = value[key]
+        yield value
+
+
+def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Stage → the provenance of each of its cells, stages that have run alone."""
+    paths = {s: [source / s / name / "provenance.json" for name in names] for s in STAGES}
+    there = {
+        s: [read_json(path) for path in several if path.is_file()] for s, several in paths.items()
+    }
+    return {stage: several for stage, several in there.items() if several}
+
+
+def caption(path: Path) -> str:
+    """What a picture shows, from its name."""
+    name = path.parent.name + ": examination" if path.stem == "audit_curves" else path.stem
+    return name.replace("_", " ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m rewire.stages.publish", description=__doc__)
+    parser.add_argument("source", type=Path, help="outputs of one profile, e.g. outputs/paper")
+    parser.add_argument("target", type=Path, help="folder to write, e.g. results/thesis/paper")
+    arguments = parser.parse_args()
+    try:
+        print(f"wrote {publish(arguments.source, arguments.target)}")
+    except InputError as error:
+        refuse([str(error)])
+
+
+if __name__ == "__main__":
+    main()

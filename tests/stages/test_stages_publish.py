@@ -1,0 +1,103 @@
+"""The folder of results that is committed: what every cell has, and nothing that it has not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from stages.small import small
+
+from rewire.errors import InputError
+from rewire.evaluation.ledger import load_ledger
+from rewire.models.artifact import load_network
+from rewire.stages import evaluate, prune, publish, structure, train
+
+CELL = "natural-s0.9-l2-seed0"
+ARM = "natural-s0.9-l2-seed0-eq3"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Outputs of the quick profile: a cell with all its stages, and an arm that is only trained."""
+    output = tmp_path_factory.mktemp("publish")
+    for stage in (train, prune, evaluate, structure):
+        stage.run(*small(output, "rewire=l2"))
+    train.run(*small(output, "rewire=l2", "rewire.metric=eq3", "arm=eq3"))
+    return output / "quick"
+
+
+@pytest.fixture(scope="module")
+def target(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "quick"
+    assert publish.publish(source, folder) == folder / "README.md"
+    return folder
+
+
+def test_every_small_file_of_every_finished_stage_is_copied(source, target):
+    assert sorted(path.name for path in (target / "cells").iterdir()) == sorted([CELL, ARM])
+    cell = target / "cells" / CELL
+    for copied, original in (
+        ("train_metrics.json", "train"),
+        ("evaluate_trained.npz", "evaluate"),
+        ("structure_metrics.json", "structure"),
+        ("train_history.csv", "train"),
+    ):
+        stage_file = source / original / CELL / copied.partition("_")[2]
+        assert (cell / copied).read_bytes() == stage_file.read_bytes()
+    assert len(load_ledger(cell / "evaluate_pruned.npz")["indices"]) == 10
+    assert load_network(cell / "weights.safetensors")[1]["width"] == 0.1
+    assert not list((target / "cells" / ARM).glob("evaluate_*"))
+
+
+def test_the_page_has_the_numbers_of_the_cells(source, target):
+    text = (target / "README.md").read_text()
+    trained = json.loads((source / "train" / CELL / "metrics.json").read_text())
+    (row,) = re.findall(rf"^\| {CELL} \|.*$", text, re.MULTILINE)
+    values = [value.strip() for value in row.strip("|").split("|")]
+    assert values[1] == "2"
+    assert values[2] == str(trained["connected"])
+    assert float(values[3]) == pytest.approx(trained["clean"]["accuracy"], rel=1e-3)
+    assert values[5] == "10"
+    (arm,) = re.findall(rf"^\| {ARM} \|.*$", text, re.MULTILINE)
+    assert [value.strip() for value in arm.strip("|").split("|")][4:6] == ["-", "-"]
+    assert "Not comparable" in text
+    assert "- train: 2 cells" in text
+    assert "- evaluate: 1 cells" in text
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (target / picture).is_file()
+
+
+def test_networks_above_the_limit_stay_where_they_are(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "LARGEST", 100)
+    publish.publish(source, tmp_path / "results")
+    assert not list(tmp_path.glob("results/cells/*/weights.safetensors"))
+
+
+def test_what_is_no_profile_s_output_is_refused(source, tmp_path):
+    with pytest.raises(InputError, match=r"no finished training.*Allowed"):
+        publish.publish(tmp_path / "quick", tmp_path / "results")
+    shutil.copytree(source, tmp_path / "fast")
+    with pytest.raises(InputError, match=r"name of no profile. Allowed: cpu, paper, quick"):
+        publish.publish(tmp_path / "fast", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_cells_are_in_the_order_of_the_tables(tmp_path):
+    names = [
+        "natural-s0-dense-seed0", "natural-s0.99-l2-seed0-eq3", "natural-s0.99-weighted-seed0",
+        "natural-s0.99-random-seed1", "natural-s0.99-random-seed0", "natural-s0.99-static-seed0",
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "manifest.json").write_text("{}")
+    found = publish.finished(tmp_path, "train")
+    assert found.index("natural-s0.99-random-seed0") < found.index("natural-s0.99-random-seed1")
+    assert found.index("natural-s0.99-random-seed1") < found.index("natural-s0.99-weighted-seed0")
+    assert found[-1] == "natural-s0.99-l2-seed0-eq3"
+    assert publish.axes_of(found) == {
+        "cells": ["natural-s0.99"],
+        "rewire": ["random", "weighted"],
+        "seeds": [0, 1],
+    }
