@@ -22,7 +22,7 @@ test: setup ## Run all tests
 	$(BIN)/python -m pytest -n 2
 
 test-reliability: setup ## Run the proofs that take minutes: kills, fuzzing, load
-	$(BIN)/python -m pytest -m reliability
+	$(BIN)/python -m pytest -n 2 -m reliability --durations=15
 
 prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
 	python -m rewire.stages.prove

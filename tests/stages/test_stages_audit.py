@@ -109,6 +109,13 @@ def test_a_killed_stage_goes_on_behind_its_last_check(output, monkeypatch):
     assert metrics(output) == whole
 
 
+def test_options_of_speed_are_no_other_attack(output):
+    run(output, "attack.batch_size=3", "attack.check_every=2")
+    slow = metrics(output)
+    run(output)
+    assert {**metrics(output), "attack": None} == {**slow, "attack": None}
+
+
 def test_another_seed_or_nobody_can_be_the_source(output):
     run(output, "audit.transfer_from=[]")
     assert "transfer" not in metrics(output)["checks"]

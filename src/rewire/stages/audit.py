@@ -40,6 +40,7 @@ from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
 CURVES = "curves.png"
+SPEED = ("batch_size", "check_every")  # options of an attack that change no result
 Check = Callable[[], dict[str, Any]]
 
 
@@ -137,7 +138,7 @@ def load_case(
     path = evaluated / LEDGER
     ledger = load_ledger(path)
     check_listed(path)
-    if read_json(evaluated / METRICS).get("attack") != config["attack"]:
+    if decisive(read_json(evaluated / METRICS).get("attack", {})) != decisive(config["attack"]):
         raise InputError(
             f"'{path}' is of another attack than the configured one. "
             "Run stage evaluate with the same arguments first."
@@ -158,6 +159,11 @@ def load_case(
         tolerance=config["audit"]["tolerance"],
     )
     return case, rows
+
+
+def decisive(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an attack that change its result, not its speed alone."""
+    return {key: value for key, value in attack.items() if key not in SPEED}
 
 
 def reported_attack(config: Mapping[str, Any]) -> PGD:
