@@ -116,6 +116,15 @@ def test_options_of_speed_are_no_other_attack(output):
     assert {**metrics(output), "attack": None} == {**slow, "attack": None}
 
 
+def test_autoattack_takes_part_if_it_has_images(output):
+    short = "audit.autoattack={images: 4, steps: 2, queries: 2}"
+    run(output, short, "audit.transfer_from=[]")
+    found = metrics(output)["checks"]
+    assert list(found) == [*CHECKS[:-1], "autoattack"]
+    assert found["autoattack"]["images"] == 4
+    assert found["autoattack"]["correct"] <= found["autoattack"]["reported"]
+
+
 def test_another_seed_or_nobody_can_be_the_source(output):
     run(output, "audit.transfer_from=[]")
     assert "transfer" not in metrics(output)["checks"]
