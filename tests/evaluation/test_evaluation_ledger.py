@@ -65,6 +65,20 @@ def test_every_kind_of_damage_is_an_input_error(arrays, tmp_path):
         load_ledger(tmp_path / "array.npy")
 
 
+def test_flags_that_zip_readers_stumble_over_are_damage(tmp_path):
+    path = tmp_path / "ledger.npz"
+    save_ledger(path, {"indices": np.arange(3)})
+    whole = path.read_bytes()
+    directory = whole.rindex(b"PK\x01\x02")
+    # Flags at 8 (encrypted, patched data) and the version needed at 6 of the directory's entry.
+    for place, bits in ((8, 1), (8, 32), (6, 64)):
+        broken = bytearray(whole)
+        broken[directory + place] ^= bits
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match="damaged"):
+            load_ledger(path)
+
+
 def test_arrays_that_are_not_per_image_are_refused(arrays, tmp_path):
     with pytest.raises(InputError, match="one length"):
         save_ledger(tmp_path / "l.npz", {**arrays, "short": np.arange(3)})
