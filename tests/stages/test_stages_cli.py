@@ -11,7 +11,7 @@ from stages.small import SMALL, run
 def test_help_shows_the_groups_without_importing_torch():
     result = run("-X", "importtime", "train.py", "--help")
     assert result.returncode == 0
-    assert "rewire: l2, random, vector, weighted" in result.stdout
+    assert "rewire: dense, l2, random, static, vector, weighted" in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"torch", "pytorch_lightning", "wandb", "torchvision"}
 
@@ -19,7 +19,7 @@ def test_help_shows_the_groups_without_importing_torch():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["rewire=wieghted"], ["'wieghted'", "Did you mean 'weighted'", "l2, random, vector"]),
+        (["rewire=wieghted"], ["'wieghted'", "Did you mean 'weighted'", "random, static"]),
         (["objective=trade"], ["'trade'", "Did you mean 'trades'"]),
         (["-m", "rewire=l2,randon"], ["'randon'", "Did you mean 'random'"]),
         (["sparsity=1.5"], ["sparsity is 1.5", "above 0 and below 1"]),

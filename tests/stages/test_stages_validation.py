@@ -124,7 +124,7 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         "explained in conf/trainer/thesis.yaml.",
         "seed is 'x'. Allowed: a whole number from 0",
         "unknown rewiring strategy 'wieghted'. Did you mean 'weighted'?",
-        "sparsity is 1.5. Allowed: a number from 0 and below 1",
+        "sparsity is 1.5. Allowed: a number above 0 and below 1",
         "data.root cannot be resolved: Interpolation key 'nope' not found",
         "cannot read 'foo': missing EQUAL",
         "'model._target_=os.system': no option may name code to run",
