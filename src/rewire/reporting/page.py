@@ -33,7 +33,9 @@ def page(
     parts = [f"# {title}", f"**{note.strip()}**", _origin(provenance)]
     if cells:
         parts += ["## What was run", markdown_table(cells).strip()]
-    parts += [table.strip().replace("# ", "## ", 1) for table in tables]
+    # The scale stands on top of the page, not above every table.
+    repeated = f"**{note.strip()}**\n\n"
+    parts += [table.replace(repeated, "", 1).strip().replace("# ", "## ", 1) for table in tables]
     if pictures:
         parts.append("## Pictures")
         parts += [f"{caption}\n\n![{caption}]({path.as_posix()})" for caption, path in pictures]
