@@ -154,6 +154,64 @@ def test_output_folder_that_cannot_be_written(tmp_path):
         train.run(*small(tmp_path / "file" / "below"))
 
 
+@pytest.mark.parametrize("method", ["lonely", "lonely_inner", "lonely_bn"])
+def test_every_way_of_pruning_gives_a_network_that_can_be_judged(method, finished, tmp_path):
+    output = tmp_path / "outputs"
+    shutil.copytree(finished, output)
+    config, _ = small(output, "rewire=l2", f"prune={method}")
+    overrides = [f"prune={method}"]
+    for stage in (prune, evaluate):
+        stage.run(config, overrides)
+    cell = f"{CELL}-prune={method}"
+    trained, _ = load_network(output / "quick" / "train" / CELL / "weights.safetensors")
+    pruned, _ = load_network(output / "quick" / "prune" / cell / "weights.safetensors")
+    removed = json.loads((output / "quick" / "prune" / cell / "metrics.json").read_text())
+    before, after = trained.weights(), pruned.weights()
+    for name, count in removed["removed"].items():
+        assert int((before[name] != 0).sum() - (after[name] != 0).sum()) == count
+    ends = {name for name in removed["removed"] if name in ("conv1", "dense3")}
+    assert removed["removed_total"] > 0
+    assert method != "lonely_inner" or not any(removed["removed"][name] for name in ends)
+    means = [
+        torch.equal(a.running_mean, b.running_mean)
+        for a, b in zip(trained.modules(), pruned.modules(), strict=True)
+        if isinstance(a, torch.nn.BatchNorm2d)
+    ]
+    assert not any(means) if method == "lonely_bn" else all(means)
+    evaluation = json.loads((output / "quick" / "evaluate" / cell / "metrics.json").read_text())
+    assert evaluation["pruned"]["clean"]["total"] == 20
+
+
+@pytest.mark.parametrize("selection", ["best_validation", "best_test"])
+def test_another_epoch_s_network_goes_through_all_stages(selection, finished, tmp_path):
+    output = tmp_path / "outputs"
+    shutil.copytree(finished, output)
+    base = output / "quick"
+    # An epoch whose network differs from the last one's.
+    path = base / "train" / CELL / f"{selection}.safetensors"
+    model, spec = load_network(path)
+    model.set_weights({name: weight / 2 for name, weight in model.weights().items()})
+    save_network(path, model, spec=spec)
+    list_anew(path)
+    overrides = [f"selection={selection}"]
+    for stage in (prune, evaluate, structure):
+        stage.run(small(output, "rewire=l2", *overrides)[0], overrides)
+    cell = f"{CELL}-selection={selection}"
+    pruned, _ = load_network(base / "prune" / cell / "weights.safetensors")
+    halves = model.weights()
+    for name, weight in pruned.weights().items():
+        assert torch.equal(weight[weight != 0], halves[name][weight != 0])
+    *_, test = load_data(
+        source="embedded", root="data", validation_size=10, train_size=64, test_size=20
+    )
+    with torch.no_grad():
+        correct = model(as_float(test.images)).argmax(1) == test.labels
+    evaluation = json.loads((base / "evaluate" / cell / "metrics.json").read_text())
+    assert evaluation["trained"]["clean"]["correct"] == int(correct.sum())
+    report = json.loads((base / "structure" / cell / "metrics.json").read_text())
+    assert report["trained"]["connected"] == sum(int((w != 0).sum()) for w in halves.values())
+
+
 def test_tables_hold_what_was_measured_and_nothing_else(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     output = tmp_path / "outputs"

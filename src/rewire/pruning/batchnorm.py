@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def reestimate_batchnorm(model: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Replace all running statistics by the plain average over `batches` (in place).
 
     Only the BatchNorm layers are put in training mode, and put back.
 
     Args:
         model: the changed network.
-        batches: (x, y) with x (B, C, H, W) in [0, 1]; at least one.
+        batches: (x, ...) with x (B, C, H, W) in [0, 1]; at least one.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.training, norm.momentum) for norm in norms]
@@ -25,7 +25,7 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
         norm.train()
         norm.momentum = None  # cumulative average
     try:
-        for x, _ in batches:
+        for x, *_ in batches:
             model(x)
     finally:
         for norm, (training, momentum) in zip(norms, before, strict=True):
