@@ -16,6 +16,7 @@ from rewire.stages import evaluate, prune, publish, structure, train
 
 CELL = "natural-s0.9-l2-seed0"
 ARM = "natural-s0.9-l2-seed0-eq3"
+INNER = "natural-s0.9-l2-seed0-prune=lonely_inner"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def source(tmp_path_factory):
     for stage in (train, prune, evaluate, structure):
         stage.run(*small(output, "rewire=l2"))
     train.run(*small(output, "rewire=l2", "rewire.metric=eq3", "arm=eq3"))
+    prune.run(small(output, "rewire=l2", "prune=lonely_inner")[0], ["prune=lonely_inner"])
     return output / "quick"
 
 
@@ -36,7 +38,10 @@ def target(source, tmp_path_factory):
 
 
 def test_every_small_file_of_every_finished_stage_is_copied(source, target):
-    assert sorted(path.name for path in (target / "cells").iterdir()) == sorted([CELL, ARM])
+    assert sorted(path.name for path in (target / "cells").iterdir()) == sorted([CELL, ARM, INNER])
+    assert sorted(path.name for path in (target / "cells" / INNER).iterdir()) == [
+        "prune_config.yaml", "prune_metrics.json", "prune_provenance.json",
+    ]  # fmt: skip
     cell = target / "cells" / CELL
     for copied, original in (
         ("train_metrics.json", "train"),

@@ -47,7 +47,8 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
-    for name in names:
+    # Later stages have cells of their own, e.g. of another way of pruning.
+    for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
         copy_cell(source, name, target / "cells" / name)
     rows = [row for name in names for row in results(source, name, profile["name"])]
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
@@ -134,7 +135,7 @@ def copy_cell(source: Path, name: str, target: Path) -> None:
             if path.name in KEPT or path.suffix == ".npz":
                 copy(path, target / f"{stage}_{path.name}")
     weights = source / "train" / name / WEIGHTS
-    if weights.stat().st_size <= LARGEST:
+    if weights.is_file() and weights.stat().st_size <= LARGEST:
         copy(weights, target / WEIGHTS)
 
 
