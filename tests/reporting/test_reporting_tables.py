@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,12 @@ def test_the_order_of_results_changes_no_byte(tmp_path: Path) -> None:
     for file in sorted((tmp_path / "a").iterdir()):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
     assert len(list((tmp_path / "a").iterdir())) == 4
+
+
+def test_a_point_in_a_table_s_name_is_part_of_it(tmp_path: Path) -> None:
+    table = build([result("random", 0)], note=QUICK)
+    named = replace(table, spec=replace(table.spec, name="table_0.99"))
+    assert [path.name for path in write_table(named, tmp_path)] == [
+        f"table_0.99{suffix}" for suffix in (".md", ".csv", ".tex", ".json")
+    ]
+    assert len(list(tmp_path.iterdir())) == 4

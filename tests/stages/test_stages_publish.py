@@ -74,6 +74,27 @@ def test_the_page_has_the_numbers_of_the_cells(source, target):
         assert (target / picture).is_file()
 
 
+def test_an_arm_is_in_its_own_table_alone(source, tmp_path):
+    renamed = tmp_path / "quick"
+    shutil.copytree(source, renamed)
+    for folder in [*renamed.glob("*/*s0.9-*")]:
+        config = folder / "config.yaml"
+        if config.is_file():
+            config.write_text(config.read_text().replace("sparsity: 0.9\n", "sparsity: 0.99\n"))
+        folder.rename(folder.with_name(folder.name.replace("s0.9-", "s0.99-")))
+    publish.publish(renamed, tmp_path / "results")
+    tables = tmp_path / "results" / "tables"
+    first = json.loads((tables / "thesis_table1.json").read_text())["cells"]
+    arms = json.loads((tables / "thesis_arms_distance.json").read_text())["cells"]
+    shown = {c["column"]: c["ours"] for c in arms if c["row"] == "share of zero vectors" and c["n"]}
+    assert list(shown) == ["l2, Euclid, random ties", "l2, Equation 3 as printed"]
+    (ours,) = [c for c in first if c["row"] == "99 % natural" and c["n"]]
+    assert (ours["n"], ours["ours"]) == (1, shown["l2, Euclid, random ties"])
+    trained = json.loads((source / "train" / ARM / "metrics.json").read_text())
+    percent = trained["structure"]["zero_vectors"]["percent"]
+    assert shown["l2, Equation 3 as printed"] == percent
+
+
 def test_networks_above_the_limit_stay_where_they_are(source, tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "LARGEST", 100)
     publish.publish(source, tmp_path / "results")

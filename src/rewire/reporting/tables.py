@@ -65,12 +65,12 @@ def build_table(
 
 def write_table(table: Table, folder: str | Path) -> list[Path]:
     """Write NAME.md, NAME.csv, NAME.tex and NAME.json into `folder`; returns the four paths."""
-    stem = Path(folder) / table.spec.name
+    folder, name = Path(folder), table.spec.name
     texts = {".md": to_markdown(table), ".csv": to_csv(table), ".tex": to_latex(table)}
     for suffix, text in texts.items():
-        write_text(stem.with_suffix(suffix), text)
-    write_json(stem.with_suffix(".json"), table.as_json())
-    return [stem.with_suffix(suffix) for suffix in [*texts, ".json"]]
+        write_text(folder / f"{name}{suffix}", text)
+    write_json(folder / f"{name}.json", table.as_json())
+    return [folder / f"{name}{suffix}" for suffix in [*texts, ".json"]]
 
 
 def _cell(

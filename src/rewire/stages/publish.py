@@ -50,7 +50,7 @@ def publish(source: Path, target: Path) -> Path:
     # Later stages have cells of their own, e.g. of another way of pruning.
     for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
         copy_cell(source, name, target / "cells" / name)
-    rows = [row for name in names for row in results(source, name, profile["name"])]
+    rows = {name: list(results(source, name, profile["name"])) for name in names}
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
     axes = axes_of(names)
     write_paired(source, axes, target / "tables", profile=profile, tracker=NullTracker())
@@ -116,10 +116,17 @@ def specifications() -> list[Path]:
 
 
 def table(
-    path: Path, rows: Sequence[Mapping[str, Any]], profile: Mapping[str, str], target: Path
+    path: Path,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    profile: Mapping[str, str],
+    target: Path,
 ) -> str | None:
-    """Write one table; its Markdown, or None if nothing of it was run."""
-    filled = build_table(load_spec(path), rows, profile=profile["name"], note=profile["note"])
+    """Write one table from the results of every cell; its Markdown, or None if nothing was run."""
+    spec = load_spec(path)
+    # Tables that name no cells are about the standard ones: an arm has the same axes.
+    chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
+    shown = [row for name in chosen for row in rows[name]]
+    filled = build_table(spec, shown, profile=profile["name"], note=profile["note"])
     if not any(cell.n for cell in filled.cells):
         return None
     return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")
