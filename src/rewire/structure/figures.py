@@ -119,7 +119,7 @@ def density_plot(
     for strategy, values in densities.items():
         if set(values) != set(layers):
             raise InputError(f"'{strategy}' has layers {list(values)}. Allowed: {layers}.")
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = new_figure(max(640, 180 + 90 * len(layers)), 440)
     figure.set_layout_engine("constrained")
@@ -140,6 +140,7 @@ def density_plot(
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(positions, layers, rotation=30, ha="right")
     axes.set_ylabel("density, % (log scale)" if axes.get_yscale() == "log" else "density, %")
     axes.set_title(title)
