@@ -33,7 +33,6 @@ from rewire.stages import entry
 from rewire.stages.common import sibling
 from rewire.stages.validation_blog_rules import BLOG
 from rewire.stages.validation_rules import THESIS, Rule
-from rewire.training.checkpoint import AtomicCheckpoints, is_whole
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
 
@@ -205,22 +204,6 @@ def test_damaged_sparse_networks(count, tmp_path):
     path = tmp_path / "sparse.safetensors"
     save_network(path, build_model(**SPARSE, sparsity=0.9, seed=0), spec=SPARSE)
     check_reader(path, lambda path: load_network(path, expected=SPARSE), count)
-
-
-@examples(60)
-def test_damaged_training_states(count, tmp_path):
-    path, files = tmp_path / "last.ckpt", AtomicCheckpoints()
-    theta = torch.arange(50.0)
-    files.save_checkpoint({"epoch": 3, "callbacks": {"History": {"rows": []}}, "t": theta}, path)
-
-    def read(path):
-        if not is_whole(path):
-            raise InputError(f"'{path}' is damaged")
-        state = files.load_checkpoint(path)
-        assert torch.equal(state["t"], theta)
-        assert state["epoch"] == 3
-
-    check_reader(path, read, count)
 
 
 @examples(60)
