@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from rewire.reporting.tables import build_table, write_table
 from rewire.stages.cells import THESIS, WEIGHTS
 from rewire.stages.entry import CONF, refuse
 from rewire.stages.paired import write_paired
-from rewire.stages.tables import draw, results
+from rewire.stages.tables import draw, measured, results
 from rewire.tracking import NullTracker
 
 STAGES = tuple(name for name in THESIS.stages if name != "tables")
@@ -84,15 +84,8 @@ def finished(source: Path, stage: str) -> list[str]:
 
     def order(name: str) -> tuple:
         match = STANDARD.fullmatch(name)
-        rewire = match[2] if match else ""
-        place = REWIRE.index(rewire) if rewire in REWIRE else len(REWIRE)
-        return (
-            match is None,
-            place if match is None else 0,
-            match[1] if match else name,
-            place,
-            name,
-        )
+        place = REWIRE.index(match[2]) if match and match[2] in REWIRE else len(REWIRE)
+        return match is None, match[1] if match else name, place, name
 
     return sorted((p.parent.name for p in (source / stage).glob(f"*/{MANIFEST}")), key=order)
 
@@ -155,27 +148,18 @@ def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
     config = yaml.safe_load((source / "train" / name / "config.yaml").read_text(encoding="utf-8"))
     trained = read_json(source / "train" / name / "metrics.json")
-    robust = next(read(source / "evaluate" / name, "trained", "robust"), None)
+    robust = measured(source / "evaluate" / name).get("trained", {}).get("robust", {})
     return {
         "cell": name,
         "epochs": config["trainer"]["epochs"],
         "connected": trained["connected"],
         "clean %": trained["clean"]["accuracy"],
-        "robust %": robust["accuracy"] if robust else None,
-        "attacked": robust["total"] if robust else None,
+        "robust %": robust.get("accuracy"),
+        "attacked": robust.get("total"),
         "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
         "births / K": trained["births"] / trained["budget"],
         "training, s": read_json(source / "train" / name / "provenance.json")["seconds"],
     }
-
-
-def read(folder: Path, *keys: str) -> Iterator[Any]:
-    """The value at `keys` of a stage's metrics, if it has run."""
-    if (folder / MANIFEST).is_file():
-        value: Any = read_json(folder / "metrics.json")
-        for key in keys:
-            value = value[key]
-        yield value
 
 
 def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

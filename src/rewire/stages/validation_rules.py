@@ -171,7 +171,7 @@ SCALE = Rule(
 SHARE = real(at_least=0, at_most=1)
 SOME = real(above=0, at_most=1)
 POSITIVE = real(above=0)
-NONE_OPEN = Rule("0 with rewire=dense", lambda value: type(value) in (int, float) and value == 0)
+NO_SPARSITY = Rule("0 with rewire=dense", lambda value: type(value) in (int, float) and value == 0)
 ALL = optional(count(1), "all")
 DEVICE = choice("auto", "cpu", "cuda")
 PRECISION = choice("auto", "32-true", "bf16-mixed")
@@ -203,7 +203,7 @@ def image_data(dataset: str, *, optional_keys: str) -> Table:
 THESIS: Table = {
     **COMMON,
     "profile": {**COMMON["profile"], "thin?": {"*": SOME}},
-    "sparsity": either(real(above=0, below=1, example=", e.g. 0.99"), NONE_OPEN),
+    "sparsity": either(real(above=0, below=1, example=", e.g. 0.99"), NO_SPARSITY),
     "selection": choice(*SELECTIONS),
     "data": image_data("cifar10", optional_keys="?"),
     "model": {
