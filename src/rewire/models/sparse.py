@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,16 @@ class _Materialise(torch.autograd.Function):
         return flat, None, None, None
 
 
+class Runner(Protocol):
+    """Computes the passes of a network in another way than its modules do (`rewire.engine`)."""
+
+    def lend(self, model: SparseNetwork, *, detach: bool) -> Any:
+        """The weights for passes to come; its `detached()` are the same without their graph."""
+
+    def forward(self, model: SparseNetwork, x: Tensor, lent: Any) -> Tensor:
+        """Logits, with weights that `lend` gave."""
+
+
 class SparseNetwork(nn.Module):
     """A network whose convolutions and dense layers share one sparse parameter vector.
 
@@ -109,10 +120,26 @@ class SparseNetwork(nn.Module):
         coin = torch.randint(0, 2, self.theta.shape, generator=generator, dtype=torch.int8)
         self.register_buffer("sign", coin.mul_(2).sub_(1).float())
         self._cast: tuple[tuple, Tensor] | None = None  # see `_sign_as`
+        self._known: tuple[int, Tensor] | None = None  # see `connected`
+        self.runner: Runner | None = None
+        self._lent_to_runner: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
         with self.materialised():
+            if self.runner is not None:
+                return self.runner.forward(self, x, self._lent_to_runner)
             return self.body(x.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def connected(self) -> Tensor:
+        """Sorted flat indices (K,) with a weight; found anew only after θ was changed."""
+        if self._known is None or self._known[0] != self.theta._version:
+            self.know_connected((self.flat_weights() != 0).nonzero()[:, 0])
+        return self._known[1]
+
+    def know_connected(self, connected: Tensor) -> None:
+        """Take `connected` for what `connected()` would find, until θ is changed."""
+        self._known = self.theta._version, connected
 
     @contextmanager
     def materialised(self, *, detach: bool = False) -> Iterator[None]:
@@ -121,6 +148,15 @@ class SparseNetwork(nn.Module):
         Under autocast they are cast to the autocast type once, too. Nested use keeps the outer
         weights; with `detach=True` the inner passes see them without their graph, as attacks want.
         """
+        if self.runner is not None:
+            outer = self._lent_to_runner
+            inner = self.runner.lend(self, detach=detach) if outer is None else outer
+            self._lent_to_runner = inner.detached() if detach else inner
+            try:
+                yield
+            finally:
+                self._lent_to_runner = outer
+            return
         modules = self._modules_with_weight
         outer = [module.weight for module in modules]
         if outer[0] is not None:

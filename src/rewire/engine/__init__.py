@@ -1,0 +1,1 @@
+"""Sparse networks on a CPU at the cost of their connected weights."""

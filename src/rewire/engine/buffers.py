@@ -1,0 +1,62 @@
+"""Memory for activations: on huge pages, and handed out again instead of returned.
+
+A training step needs the same few hundred megabytes every time. Given back to the system, they
+would come again page by page, each filled with zeros first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewire.engine.library import kernels
+
+_NUMPY = {torch.float32: np.float32, torch.bfloat16: np.int16, torch.int32: np.int32}
+_free: dict[int, list[int]] = defaultdict(list)
+
+
+class _Buffer:
+    """Memory that an array borrows; back in the pool when the array is gone."""
+
+    def __init__(self, size: int):
+        # A few sizes serve all: at most an eighth is wasted.
+        step = 1 << max(12, size.bit_length() - 4)
+        self.size = -(-size // step) * step
+        self.address = _free[self.size].pop() if _free[self.size] else self._new()
+
+    def _new(self) -> int:
+        address = kernels().rewire_allocate(self.size)
+        if not address:
+            raise MemoryError(f"no memory for {self.size:,} bytes of activations")
+        return address
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            _free[self.size].append(self.address)
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised contiguous CPU tensor; float32, bfloat16 or int32."""
+    kind = np.dtype(_NUMPY[dtype])
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape, dtype=dtype)
+    buffer = _Buffer(count * kind.itemsize)
+    buffer.__array_interface__ = {
+        "data": (buffer.address, False),
+        "shape": shape,
+        "typestr": kind.str,
+        "version": 3,
+    }
+    return torch.from_numpy(np.asarray(buffer)).view(dtype)
+
+
+def give_back() -> None:
+    """Return all memory that nothing uses to the system."""
+    for addresses in _free.values():
+        while addresses:
+            kernels().rewire_free(addresses.pop())

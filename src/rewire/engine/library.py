@@ -1,0 +1,160 @@
+"""The compiled kernels: which builds there are, which one this machine runs, and how to call it.
+
+`setup.py` compiles `native/engine.cpp` once per instruction set when the package is installed.
+Without a compiler there is no build, and dense PyTorch is used (`unavailable` says so).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rewire.errors import InputError, unknown_name
+
+ISAS = ("avx512", "avx2", "plain")
+"""Instruction sets with a build of their own, the fastest first."""
+CHOICE = "REWIRE_ENGINE_ISA"
+"""Environment variable that names the build to take, or `none`."""
+FLOAT32, BFLOAT16 = 0, 1
+STORAGES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
+
+
+class Geometry(ctypes.Structure):
+    """Shape of one layer; `native/index.h` has the same struct."""
+
+    _fields_ = [
+        (name, c_int32)
+        for name in (
+            "inputs", "outputs", "height", "width", "kernel", "stride", "padding",
+            "out_height", "out_width", "lanes",
+        )
+    ]  # fmt: skip
+
+
+_SHAPE = [c_int] * 5  # storage, images, channels, height, width
+_SIGNATURES = {
+    "rewire_isa": (c_char_p, []),
+    "rewire_supports": (c_int, [c_char_p]),
+    "rewire_lanes": (c_int, [c_int]),
+    "rewire_allocate": (c_void_p, [c_size_t]),
+    "rewire_free": (None, [c_void_p]),
+    "rewire_build_index": (
+        None,
+        [POINTER(Geometry), c_int, *[c_void_p] * 11, c_int],
+    ),
+    "rewire_set_weights": (None, [c_int, *[c_void_p] * 6, c_int]),
+    "rewire_convolve": (
+        None,
+        [c_int, POINTER(Geometry), c_int, *[c_void_p] * 6, c_int, c_int],
+    ),
+    "rewire_convolve_back": (
+        None,
+        [c_int, POINTER(Geometry), c_int, *[c_void_p] * 4, c_int],
+    ),
+    "rewire_weight_gradient": (
+        None,
+        [c_int, POINTER(Geometry), c_int, *[c_void_p] * 6, c_int],
+    ),
+    "rewire_moments": (None, [*_SHAPE, *[c_void_p] * 3, c_int]),
+    "rewire_tail": (None, [*_SHAPE, c_int, c_int, *[c_void_p] * 4, c_int]),
+    "rewire_tail_back": (
+        None,
+        [*_SHAPE, c_int, c_int, *[c_void_p] * 6, c_int, *[c_void_p] * 3, c_int],
+    ),
+    "rewire_pack": (None, [c_int, c_void_p, c_void_p, *[c_int] * 4, c_void_p, c_int]),
+    "rewire_unpack": (None, [c_int, c_void_p, *[c_int] * 4, c_void_p, c_int]),
+    "rewire_step": (None, [*[c_void_p] * 5, c_int64, c_int32, *[c_float] * 3]),
+    "rewire_moving": (c_int64, [*[c_void_p] * 3, c_int64, c_float, c_void_p]),
+    "rewire_settle": (None, [*[c_void_p] * 3, c_int64, c_void_p, c_int32, c_float, c_int]),
+}
+
+
+def built() -> dict[str, Path]:
+    """Instruction set → file of its build, those that were compiled."""
+    here = Path(__file__).parent
+    found = {isa: sorted(here.glob(f"_kernels_{isa}.*")) for isa in ISAS}
+    return {isa: files[0] for isa, files in found.items() if files}
+
+
+@functools.cache
+def open_build(isa: str) -> ctypes.CDLL:
+    """The build for one instruction set, ready to call.
+
+    Raises:
+        InputError: if it was not compiled, or this machine cannot run it.
+    """
+    builds = built()
+    if isa not in ISAS:
+        raise unknown_name(CHOICE, isa, (*ISAS, "none"))
+    if isa not in builds:
+        raise InputError(f"the engine's build '{isa}' is missing. There are: {', '.join(builds)}.")
+    if isa != "plain" and not _supported(isa):
+        raise InputError(f"the engine's build '{isa}' cannot run on this processor.")
+    library = ctypes.CDLL(str(builds[isa]))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _supported(isa: str) -> bool:
+    # The plain build runs everywhere, so it may be asked about the others.
+    return bool("plain" in built() and open_build("plain").rewire_supports(isa.encode()))
+
+
+@functools.cache
+def _chosen(wanted: str | None) -> str | None:
+    if wanted == "none":
+        return None
+    if wanted:
+        open_build(wanted)
+        return wanted
+    return next((isa for isa in built() if isa == "plain" or _supported(isa)), None)
+
+
+def instruction_set() -> str | None:
+    """The instruction set of the build that is used; None where there is no engine."""
+    return _chosen(os.environ.get(CHOICE))
+
+
+def unavailable() -> str | None:
+    """Why the engine cannot be used, and what to do; None where it can."""
+    if instruction_set() is not None:
+        return None
+    if os.environ.get(CHOICE) == "none":
+        return f"the sparse engine is switched off by {CHOICE}=none"
+    return (
+        "the sparse engine was not built: install a C++20 compiler (g++ 11 or later, clang 14 or "
+        "later) and install the package again"
+    )
+
+
+def kernels() -> ctypes.CDLL:
+    """The build that is used.
+
+    Raises:
+        InputError: where there is none.
+    """
+    isa = instruction_set()
+    if isa is None:
+        raise InputError(f"{unavailable()}.")
+    return open_build(isa)
+
+
+def lanes(dtype: torch.dtype) -> int:
+    """Images of one block of activations stored as `dtype`."""
+    return kernels().rewire_lanes(STORAGES[dtype])
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Where a contiguous tensor on the CPU lies."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous() and tensor.is_cpu, "the engine reads contiguous CPU tensors"
+    return tensor.data_ptr()

@@ -1,0 +1,347 @@
+// Sparse convolution: sums over connected weights only. Dense layers are 1×1 maps.
+//
+// Forward and input gradient are the same sum (`Sweep`) over another index; the gradient of the
+// weights is a scalar product per connected weight. Only pixels that exist are visited: nothing is
+// padded.
+#pragma once
+#include <algorithm>
+#include <vector>
+#include "index.h"
+#include "line.h"
+#include "threads.h"
+
+namespace rewire {
+
+// Pixels summed at once: as many lines as fit into registers beside what feeds them.
+constexpr size_t ROWS = 2;  // of tiles that are summed before the next channel's: see sweep_blocks
+constexpr int TILE = W == 4 ? 2 : W == 8 ? 4 : 8;
+
+// What happens to a sum before it is stored: scale[o]·sum + shift[o], then max(0, ·).
+struct Finish {
+  const float* scale = nullptr;
+  const float* shift = nullptr;
+  bool relu = false;
+};
+
+struct Run {  // of groups of an index whose taps are all valid for the same pixels of a tile
+  int first, end;
+  int low, high;  // pixels of the tile, [low, high)
+};
+
+struct Tile {
+  int out, in;  // first pixel, its counterpart in the input maps
+  int width;    // pixels
+  std::vector<Run> runs;
+};
+
+// One kind of output pixels: y = y0 + s·i, x = x0 + s·j, with the input pixel (i·t, j·t) beside them.
+struct Sweep {
+  int channels;                   // of the output
+  int groups;                     // of a channel in the index
+  int in_width;                   // of a row of the input maps
+  int out_step, in_step;          // pixels from one output pixel of a row to the next
+  size_t out_map, in_map;         // pixels of a map
+  std::vector<std::vector<Tile>> rows;
+};
+
+// Tap of a group: input row and column relative to the input pixel; only groups with use are swept.
+struct Reach { int dy, dx; bool use; };
+
+inline Sweep plan_sweep(int channels, const std::vector<Reach>& reach, int out_width,
+                        size_t out_map, int y0, int x0, int out_stride, int height, int width,
+                        int in_height, int in_width, size_t in_map, int in_stride) {
+  // `height` × `width` output pixels of this kind.
+  Sweep s{channels, (int)reach.size(), in_width, out_stride, in_stride, out_map, in_map, {}};
+  // Columns near the border see fewer taps. Those that lose more than one pixel of a tile, or that
+  // are strided, are tiles of their own.
+  auto valid = [&](const Reach& r, int x) {
+    const int at = x * in_stride + r.dx;
+    return r.use && at >= 0 && at < in_width;
+  };
+  auto whole = [&](int x) {
+    for (const Reach& r : reach)
+      if (r.use && !valid(r, x)) return false;
+    return true;
+  };
+  int left = 0, right = width;  // [left, right) see all taps
+  while (left < width && !whole(left)) ++left;
+  while (right > left && !whole(right - 1)) --right;
+  std::vector<std::pair<int, int>> spans;  // first column, pixels
+  auto cut = [&](int from, int to) {
+    for (int x = from; x < to;) {
+      int t = in_stride <= 2 ? TILE : 1;
+      while (t > to - x) t /= 2;
+      spans.push_back({x, t});
+      x += t;
+    }
+  };
+  if (left <= 1 && width - right <= 1) {
+    cut(0, width);
+  } else {
+    for (int x = 0; x < left; ++x) spans.push_back({x, 1});
+    cut(left, right);
+    for (int x = right; x < width; ++x) spans.push_back({x, 1});
+  }
+  for (int y = 0; y < height; ++y) {
+    std::vector<Tile> row;
+    for (auto [x, t] : spans) {
+      Tile tile{(y0 + y * out_stride) * out_width + x0 + x * out_stride,
+                y * in_stride * in_width + x * in_stride, t, {}};
+      for (int g = 0; g < (int)reach.size(); ++g) {
+        const int at_y = y * in_stride + reach[g].dy;
+        if (!reach[g].use || at_y < 0 || at_y >= in_height) continue;
+        int low = 0, high = t;
+        while (low < high && !valid(reach[g], x + low)) ++low;
+        while (high > low && !valid(reach[g], x + high - 1)) --high;
+        if (low == high) continue;
+        Run* last = tile.runs.empty() ? nullptr : &tile.runs.back();
+        if (last && last->end == g && last->low == low && last->high == high)
+          last->end = g + 1;
+        else
+          tile.runs.push_back({g, g + 1, low, high});
+      }
+      row.push_back(std::move(tile));
+    }
+    s.rows.push_back(std::move(row));
+  }
+  return s;
+}
+
+template <class S, int T, int V, int STEP, int LOW, int HIGH>
+INLINE void add_run(vf* sum, const typename S::T* in, size_t block, const Entry* e,
+                    const Entry* end) {
+  if constexpr (LOW < HIGH)
+    for (; e < end; ++e) {
+      const vf weight = all(e->weight);
+      const typename S::T* p = in + e->place;
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+        for (int t = LOW; t < HIGH; ++t) {
+          vf line[S::n];
+          S::load(p + v * block + t * STEP * S::lanes, line);
+#pragma GCC unroll 16
+          for (int k = 0; k < S::n; ++k) {
+            vf& to = sum[(v * T + t) * S::n + k];
+            to = fma(line[k], weight, to);
+          }
+        }
+    }
+}
+
+// One tile of one output channel, of V blocks of images.
+template <class S, int T, int V, int STEP>
+void sum_tile(typename S::T* out, const typename S::T* in, size_t out_block, size_t in_block,
+              int out_step, const Tile& tile, const int32_t* groups, const Entry* entries,
+              const Finish& finish, int channel) {
+  vf sum[T * V * S::n];
+#pragma GCC unroll 32
+  for (int i = 0; i < T * V * S::n; ++i) sum[i] = all(0);
+  for (const Run& run : tile.runs) {
+    const Entry *e = entries + groups[run.first], *end = entries + groups[run.end];
+    if (run.high == T) {
+      if (run.low == 0) add_run<S, T, V, STEP, 0, T>(sum, in, in_block, e, end);
+      else add_run<S, T, V, STEP, 1, T>(sum, in, in_block, e, end);
+    } else {
+      if (run.low == 0) add_run<S, T, V, STEP, 0, T - 1>(sum, in, in_block, e, end);
+      else add_run<S, T, V, STEP, 1, T - 1>(sum, in, in_block, e, end);
+    }
+  }
+  if (finish.scale) {
+    const vf scale = all(finish.scale[channel]), shift = all(finish.shift[channel]);
+#pragma GCC unroll 32
+    for (int i = 0; i < T * V * S::n; ++i) sum[i] = fma(sum[i], scale, shift);
+  } else if (finish.shift) {
+    const vf shift = all(finish.shift[channel]);
+#pragma GCC unroll 32
+    for (int i = 0; i < T * V * S::n; ++i) sum[i] = sum[i] + shift;
+  }
+  if (finish.relu)
+#pragma GCC unroll 32
+    for (int i = 0; i < T * V * S::n; ++i) sum[i] = positive_part(sum[i]);
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t)
+      S::store(out + v * out_block + (size_t)t * out_step * S::lanes, sum + (v * T + t) * S::n);
+}
+
+template <class S, int V, int STEP, class... A>
+INLINE void sum_tile_of_width(int width, A&&... a) {
+  if (width == 1) return sum_tile<S, 1, V, STEP>(a...);
+  if constexpr (2 * V <= TILE)
+    if (width == 2) return sum_tile<S, 2, V, STEP>(a...);
+  if constexpr (4 * V <= TILE)
+    if (width == 4) return sum_tile<S, 4, V, STEP>(a...);
+  if constexpr (8 * V <= TILE)
+    if (width == 8) return sum_tile<S, 8, V, STEP>(a...);
+  __builtin_unreachable();
+}
+
+template <class S, int V, int STEP>
+void sweep_blocks(const Sweep& s, typename S::T* out, const typename S::T* in, size_t out_block,
+                  size_t in_block, int from, int to, const int32_t* groups, const Entry* entries,
+                  const Finish& finish) {
+  // Two rows of tiles for all channels before the next rows: they read few rows of the input maps,
+  // which stay in the cache, and the processor can foresee runs that it has just seen.
+  for (size_t y = 0; y < s.rows.size(); y += ROWS)
+    for (int o = from; o < to; ++o)
+      for (size_t r = y; r < std::min(s.rows.size(), y + ROWS); ++r)
+        for (const Tile& tile : s.rows[r])
+          sum_tile_of_width<S, V, STEP>(
+              tile.width, out + (o * s.out_map + tile.out) * S::lanes,
+              in + (size_t)tile.in * S::lanes, out_block, in_block, s.out_step, tile,
+              groups + (size_t)o * s.groups, entries, finish, o);
+}
+
+// out[o] = finish(sum over the connected weights of o); out and in hold `blocks` blocks.
+template <class S>
+void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename S::T* in,
+           int in_channels, int blocks, const int32_t* groups, const Entry* entries,
+           const Finish& finish, int threads) {
+  const Sweep& any = sweeps.front();
+  const size_t out_block = any.channels * any.out_map * S::lanes;
+  const size_t in_block = in_channels * any.in_map * S::lanes;
+  // Small maps: several blocks at once, so that a weight is loaded once for as many sums.
+  int widest = 1;
+  for (const Sweep& s : sweeps)
+    for (const auto& row : s.rows)
+      for (const Tile& tile : row) widest = std::max(widest, tile.width);
+  const int together = std::max(1, TILE / widest);
+  const int bundles = (blocks + together - 1) / together;
+  const int parts = std::min(any.channels, std::max(1, 2 * threads / bundles));
+  parallel(bundles * parts, threads, [&](int piece) {
+    const int bundle = piece / parts, part = piece % parts;
+    const int from = any.channels * part / parts, to = any.channels * (part + 1) / parts;
+    for (int b = bundle * together; b < std::min(blocks, (bundle + 1) * together);) {
+      typename S::T* o = out + b * out_block;
+      const typename S::T* i = in + b * in_block;
+      const int left = std::min(blocks, (bundle + 1) * together) - b;
+      auto go = [&](auto V) {
+        for (const Sweep& s : sweeps)
+          if (s.in_step == 1)
+            sweep_blocks<S, V, 1>(s, o, i, out_block, in_block, from, to, groups, entries, finish);
+          else  // wider steps come in tiles of one pixel
+            sweep_blocks<S, V, 2>(s, o, i, out_block, in_block, from, to, groups, entries, finish);
+        b += V;
+      };
+      if (TILE >= 8 && together >= 8 && left >= 8) go(std::integral_constant<int, TILE < 8 ? 1 : 8>{});
+      else if (TILE >= 4 && together >= 4 && left >= 4) go(std::integral_constant<int, TILE < 4 ? 1 : 4>{});
+      else if (together >= 2 && left >= 2) go(std::integral_constant<int, 2>{});
+      else go(std::integral_constant<int, 1>{});
+    }
+  });
+}
+
+inline std::vector<Sweep> forward_sweeps(const Geometry& g) {
+  const Taps taps(g.kernel, 1, g.padding);
+  std::vector<Reach> reach;
+  for (int t = 0; t < g.taps(); ++t)
+    reach.push_back({taps.kh[t] - g.padding, taps.kw[t] - g.padding, true});
+  return {plan_sweep(g.outputs, reach, g.out_width, g.out_pixels(), 0, 0, 1, g.out_height,
+                     g.out_width, g.height, g.width, g.pixels(), g.stride)};
+}
+
+inline std::vector<Sweep> backward_sweeps(const Geometry& g) {
+  const int s = g.stride;
+  const Taps taps(g.kernel, s, g.padding);
+  std::vector<Sweep> sweeps;
+  for (int py = 0; py < std::min(s, g.height); ++py)
+    for (int px = 0; px < std::min(s, g.width); ++px) {
+      std::vector<Reach> reach;
+      for (int t = 0; t < g.taps(); ++t) {
+        const int kh = taps.kh[t], kw = taps.kw[t];
+        const bool use = Taps::phase(kh, s, g.padding) == py && Taps::phase(kw, s, g.padding) == px;
+        reach.push_back({use ? (py + g.padding - kh) / s : 0, use ? (px + g.padding - kw) / s : 0, use});
+      }
+      sweeps.push_back(plan_sweep(g.inputs, reach, g.width, g.pixels(), py, px, s,
+                                  (g.height - py + s - 1) / s, (g.width - px + s - 1) / s,
+                                  g.out_height, g.out_width, g.out_pixels(), 1));
+    }
+  return sweeps;
+}
+
+// Pixels of the output maps for which a tap is valid, and the input pixel of the first.
+struct Window { int y0, y1, x0, x1, place; };
+
+inline std::vector<Window> windows(const Geometry& g) {
+  const Taps taps(g.kernel, 1, g.padding);
+  std::vector<Window> all;
+  auto range = [&](int k, int in, int out, int& a, int& b) {
+    a = 0;
+    while (a < out && a * g.stride + k - g.padding < 0) ++a;
+    b = out;
+    while (b > a && (b - 1) * g.stride + k - g.padding >= in) --b;
+  };
+  for (int t = 0; t < g.taps(); ++t) {
+    Window w;
+    range(taps.kh[t], g.height, g.out_height, w.y0, w.y1);
+    range(taps.kw[t], g.width, g.out_width, w.x0, w.x1);
+    w.place = w.y0 * g.stride * g.width + w.x0 * g.stride;
+    all.push_back(w);
+  }
+  return all;
+}
+
+// Scalar product of two rows of pixels; four sums in turn, so that none waits for itself.
+template <class S, int STEP>
+INLINE void add_products(vf* sum, const typename S::T* a, const typename S::T* g, int pixels,
+                         int step) {
+  auto one = [&](int j, int x) __attribute__((always_inline)) {
+    vf u[S::n], v[S::n];
+    S::load(a + (size_t)x * (STEP ? STEP : step) * S::lanes, u);
+    S::load(g + (size_t)x * S::lanes, v);
+    for (int k = 0; k < S::n; ++k) sum[j * S::n + k] = fma(u[k], v[k], sum[j * S::n + k]);
+  };
+  int x = 0;
+  for (; x + 4 <= pixels; x += 4) one(0, x), one(1, x + 1), one(2, x + 2), one(3, x + 3);
+  if (pixels & 2) one(0, x), one(1, x + 1), x += 2;
+  if (pixels & 1) one(2, x);
+}
+
+// Blocks whose products are summed before the lanes are: a fixed number, whatever the threads.
+inline int blocks_together(const Geometry& g) { return g.out_pixels() <= 16 ? 4 : 1; }
+
+// partial[bundle][entry] = sum over the images of a bundle of blocks and over the pixels of
+// input · output gradient. Entries are those of the forward index.
+template <class S>
+void weight_gradient(const Geometry& g, const typename S::T* in, const typename S::T* grad,
+                     int blocks, const int32_t* groups, const Entry* entries, float* partial,
+                     int threads) {
+  const int together = blocks_together(g), bundles = (blocks + together - 1) / together;
+  const size_t in_block = (size_t)g.inputs * g.pixels() * S::lanes;
+  const size_t grad_block = (size_t)g.outputs * g.out_pixels() * S::lanes;
+  const int taps = g.taps(), n = groups[(size_t)g.outputs * taps];
+  const std::vector<Window> window = windows(g);
+  const int parts = std::min(g.outputs, std::max(1, 2 * threads / bundles));
+  parallel(bundles * parts, threads, [&](int piece) {
+    const int bundle = piece / parts, part = piece % parts;
+    const int end_block = std::min(blocks, (bundle + 1) * together);
+    for (int o = g.outputs * part / parts; o < g.outputs * (part + 1) / parts; ++o)
+      for (int t = 0; t < taps; ++t) {
+        const Window& w = window[t];
+        const int wide = w.x1 - w.x0;
+        for (int e = groups[o * taps + t]; e < groups[o * taps + t + 1]; ++e) {
+          vf sum[4 * S::n];
+          for (auto& s : sum) s = all(0);
+          for (int b = bundle * together; b < end_block; ++b) {
+            const typename S::T* a =
+                in + b * in_block + entries[e].place + (ptrdiff_t)w.place * S::lanes;
+            const typename S::T* d = grad + b * grad_block +
+                ((size_t)o * g.out_pixels() + w.y0 * g.out_width + w.x0) * S::lanes;
+            for (int y = w.y0; y < w.y1; ++y) {
+              if (g.stride == 1) add_products<S, 1>(sum, a, d, wide, 1);
+              else add_products<S, 0>(sum, a, d, wide, g.stride);
+              a += (size_t)g.stride * g.width * S::lanes;
+              d += (size_t)g.out_width * S::lanes;
+            }
+          }
+          for (int k = 0; k < S::n; ++k)
+            sum[k] = (sum[k] + sum[S::n + k]) + (sum[2 * S::n + k] + sum[3 * S::n + k]);
+          partial[(size_t)bundle * n + e] = sum_lanes<S::n>(sum);
+        }
+      }
+  });
+}
+
+}  // namespace rewire

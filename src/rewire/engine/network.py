@@ -1,0 +1,82 @@
+"""A sparse network on the engine: `use_engine(model)`, and everything else stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rewire.engine.index import Index
+from rewire.engine.library import kernels
+from rewire.engine.ops import gather_weights
+from rewire.engine.plan import Plan, Weights
+from rewire.models.sparse import SparseNetwork
+
+
+@dataclass
+class Lent:
+    """The weights of one materialisation: (K,) values of the connected entries, in their order."""
+
+    connected: Tensor
+    values: Tensor
+
+    def detached(self) -> Lent:
+        return replace(self, values=self.values.detach())
+
+
+class SparseRunner:
+    """Forward and backward passes of a `SparseNetwork` that touch connected weights only.
+
+    Under autocast to bfloat16 activations are stored so; sums are always in float32, and so are
+    the dense layers and the logits.
+
+    Args:
+        model: the network whose weights and modules are used.
+
+    Raises:
+        InputError: if there is no engine, or it cannot follow the network.
+    """
+
+    def __init__(self, model: SparseNetwork) -> None:
+        kernels()
+        self.plan = Plan(model.body)
+        self._indices: dict[tuple, Index] = {}
+        self._in_use: dict[tuple, Tensor] = {}
+
+    def lend(self, model: SparseNetwork, *, detach: bool) -> Lent:
+        connected = model.connected()
+        theta = model.theta.detach() if detach else model.theta
+        return Lent(connected, gather_weights(theta, model.sign, connected))
+
+    def forward(self, model: SparseNetwork, x: Tensor, lent: Lent) -> Tensor:
+        autocast = torch.is_autocast_enabled("cpu")
+        storage = torch.get_autocast_dtype("cpu") if autocast else torch.float32
+        index = self._index(model, tuple(x.shape[1:]), storage, lent)
+        sizes = [layer.size for layer in index.layers]
+        weights = Weights(lent.values.split(sizes), index.layers)
+        with torch.autocast("cpu", enabled=False):
+            return self.plan(x.float(), weights, storage)
+
+    def _index(
+        self, model: SparseNetwork, image: tuple[int, ...], storage: torch.dtype, lent: Lent
+    ) -> Index:
+        """The index of the connectivity with the weights that are lent."""
+        key = (image, storage)
+        index = self._indices.get(key)
+        if index is None or index.connected is not lent.connected:
+            geometry = self.plan.geometry(image, storage)
+            index = self._indices[key] = Index(lent.connected, model.layers, geometry)
+            self._in_use.pop(key, None)
+        values = lent.values.detach()
+        used = self._in_use.get(key)
+        if used is None or used.data_ptr() != values.data_ptr() or used is not lent.values:
+            index.set_weights(values)
+            self._in_use[key] = lent.values
+        return index
+
+
+def use_engine(model: SparseNetwork) -> SparseNetwork:
+    """Make all passes of `model` sparse from here on; returns it."""
+    model.runner = SparseRunner(model)
+    return model

@@ -1,0 +1,274 @@
+"""Operations with gradients on blocked activations.
+
+A blocked activation is (blocks, channels, height, width, lanes): image number b·lanes + j is lane j
+of block b. Lanes without an image hold anything finite in activations, and 0 in gradients.
+Ordinary PyTorch operations that treat all lanes alike (sums, ReLU) work on them as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from rewire.engine.buffers import empty
+from rewire.engine.index import LayerIndex
+from rewire.engine.library import STORAGES, kernels, lanes, pointer
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A blocked activation and the number of its images."""
+
+    data: Tensor
+    images: int
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return tuple(self.data.shape[1:4])
+
+    def call(self) -> tuple[int, ...]:
+        """What the kernels ask for: storage, images, channels, height, width."""
+        return STORAGES[self.data.dtype], self.images, *self.map_shape
+
+
+def pack(x: Tensor, dtype: torch.dtype) -> Blocked:
+    """Float images (B, C, H, W) → blocked, stored as float32 or bfloat16."""
+    return Blocked(_Pack.apply(x, dtype), len(x))
+
+
+def unpack(x: Blocked) -> Tensor:
+    """Blocked → float32 (B, C, H, W)."""
+    return _Unpack.apply(x.data, x.images)
+
+
+def convolve(x: Blocked, values: Tensor, layer: LayerIndex) -> Blocked:
+    """The sparse convolution of a layer without bias.
+
+    Args:
+        x: (inputs, height, width) maps, stored in blocks of the layer's lanes.
+        values: (n,) the layer's weights; the kernels read those in its index, gradients go here.
+        layer: its index, with the same weights.
+    """
+    return Blocked(_Convolve.apply(x.data, values, layer, x.images), x.images)
+
+
+def linear(x: Tensor, values: Tensor, bias: Tensor | None, layer: LayerIndex) -> Tensor:
+    """A sparse dense layer: float (B, in) → float32 (B, out); see `convolve`."""
+    blocked = pack(x[:, :, None, None], torch.float32)
+    out = unpack(convolve(blocked, values, layer)).flatten(1)
+    return out if bias is None else out + bias
+
+
+def affine(x: Blocked, scale: Tensor, shift: Tensor, *, relu: bool, pool: bool) -> Blocked:
+    """scale·x + shift by channel (both (C,), constants), then ReLU, then 2×2 max-pool of stride 2."""
+    return Blocked(_Affine.apply(x.data, scale, shift, x.images, relu, pool), x.images)
+
+
+def batch_norm(
+    x: Blocked, weight: Tensor, bias: Tensor, *, eps: float, relu: bool, pool: bool
+) -> tuple[Blocked, Tensor, Tensor]:
+    """BatchNorm by the statistics of the batch, then ReLU, then 2×2 max-pool, where wanted.
+
+    Returns:
+        The activation, and the batch's mean and biased variance by channel (no gradients).
+    """
+    data, mean, variance = _BatchNorm.apply(x.data, weight, bias, x.images, eps, relu, pool)
+    return Blocked(data, x.images), mean, variance
+
+
+def gather_weights(theta: Tensor, sign: Tensor, connected: Tensor) -> Tensor:
+    """w = s·θ of the connected entries: (K,); the gradient of θ is sparse."""
+    return _Gather.apply(theta, sign, connected)
+
+
+class _Gather(Function):
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, sign: Tensor, connected: Tensor) -> Tensor:
+        signs = sign.index_select(0, connected)
+        ctx.save_for_backward(connected, signs)
+        ctx.shape = theta.shape
+        return theta.index_select(0, connected).mul_(signs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        connected, signs = ctx.saved_tensors
+        return (
+            torch.sparse_coo_tensor(
+                connected[None],
+                gradient * signs,
+                ctx.shape,
+                is_coalesced=True,
+                check_invariants=False,
+            ),
+            None,
+            None,
+        )
+
+
+class _Pack(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.shape = x.shape
+        return _packed(x, dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _unpacked(gradient, ctx.shape[0]), None
+
+
+class _Unpack(Function):
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, images: int) -> Tensor:
+        ctx.dtype = data.dtype
+        return _unpacked(data, images)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _packed(gradient, ctx.dtype), None
+
+
+class _Convolve(Function):
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, values: Tensor, layer: LayerIndex, images: int) -> Tensor:
+        g, data = layer.geometry, data.contiguous()
+        assert tuple(data.shape[1:]) == (g.inputs, g.height, g.width, g.lanes)
+        out = empty((len(data), g.outputs, g.out_height, g.out_width, g.lanes), data.dtype)
+        kernels().rewire_convolve(
+            STORAGES[data.dtype], g, images, pointer(data), pointer(out),
+            pointer(layer.forward_groups), pointer(layer.forward), None, None, 0,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        ctx.layer, ctx.images = layer, images
+        ctx.save_for_backward(data)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (data,) = ctx.saved_tensors
+        layer, images = ctx.layer, ctx.images
+        g, storage, gradient = layer.geometry, STORAGES[data.dtype], gradient.contiguous()
+        before, values, threads = None, None, torch.get_num_threads()
+        if ctx.needs_input_grad[1]:
+            values = torch.empty(layer.size)
+            kernels().rewire_weight_gradient(
+                storage, g, images, pointer(data), pointer(gradient),
+                pointer(layer.forward_groups), pointer(layer.forward),
+                pointer(layer.forward_order), pointer(values), threads,
+            )  # fmt: skip
+        if ctx.needs_input_grad[0]:
+            before = empty(tuple(data.shape), data.dtype)
+            kernels().rewire_convolve_back(
+                storage, g, images, pointer(gradient), pointer(before),
+                pointer(layer.backward_groups), pointer(layer.backward), threads,
+            )  # fmt: skip
+        return before, values, None, None
+
+
+class _Affine(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, data: Tensor, scale: Tensor, shift: Tensor, images: int, relu: bool, pool: bool
+    ) -> Tensor:
+        data = data.contiguous()
+        ctx.images, ctx.tail = images, (int(relu), int(pool))
+        ctx.save_for_backward(data, scale, shift)
+        return _tail(Blocked(data, images), scale, shift, ctx.tail)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        data, scale, shift = ctx.saved_tensors
+        dz = empty(tuple(data.shape), data.dtype)
+        kernels().rewire_tail_back(
+            *Blocked(data, ctx.images).call(), *ctx.tail, pointer(data),
+            pointer(gradient.contiguous()), pointer(scale), pointer(shift), None, None, 0, None,
+            None, pointer(dz), torch.get_num_threads(),
+        )  # fmt: skip
+        return dz, None, None, None, None, None
+
+
+class _BatchNorm(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        data: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        images: int,
+        eps: float,
+        relu: bool,
+        pool: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        blocked = Blocked(data.contiguous(), images)
+        channels = data.shape[1]
+        mean, variance = torch.empty(channels), torch.empty(channels)
+        kernels().rewire_moments(
+            *blocked.call(), pointer(blocked.data), pointer(mean), pointer(variance),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        inverse = (variance.double() + eps).rsqrt().float()
+        scale = weight.detach() * inverse
+        shift = bias.detach() - mean * scale
+        ctx.images, ctx.tail = images, (int(relu), int(pool))
+        ctx.save_for_backward(blocked.data, scale, shift, mean, inverse)
+        ctx.mark_non_differentiable(mean, variance)
+        return _tail(blocked, scale, shift, ctx.tail), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        data, scale, shift, mean, inverse = ctx.saved_tensors
+        dz = empty(tuple(data.shape), data.dtype) if ctx.needs_input_grad[0] else None
+        dweight, dbias = torch.empty_like(mean), torch.empty_like(mean)
+        kernels().rewire_tail_back(
+            *Blocked(data, ctx.images).call(), *ctx.tail, pointer(data),
+            pointer(gradient.contiguous()), pointer(scale), pointer(shift), pointer(mean),
+            pointer(inverse), 1, pointer(dweight), pointer(dbias), pointer(dz),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return dz, dweight, dbias, None, None, None, None
+
+
+def _tail(x: Blocked, scale: Tensor, shift: Tensor, tail: tuple[int, int]) -> Tensor:
+    blocks, channels, height, width, lane = x.data.shape
+    maps = (height // 2, width // 2) if tail[1] else (height, width)
+    out = empty((blocks, channels, *maps, lane), x.data.dtype)
+    kernels().rewire_tail(
+        *x.call(), *tail, pointer(x.data), pointer(scale), pointer(shift), pointer(out),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _packed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    x = x.float()
+    images, channels, height, width = x.shape
+    lane = lanes(dtype)
+    out = empty((-(-images // lane), channels, height, width, lane), dtype)
+    strides = torch.tensor(x.stride())
+    kernels().rewire_pack(
+        STORAGES[dtype], x.data_ptr(), pointer(strides), images, channels, height, width,
+        pointer(out), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _unpacked(data: Tensor, images: int) -> Tensor:
+    data = data.contiguous()
+    _, channels, height, width, _ = data.shape
+    out = torch.empty(images, channels, height, width)
+    kernels().rewire_unpack(
+        STORAGES[data.dtype], pointer(data), images, channels, height, width, pointer(out),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return out

@@ -1,0 +1,253 @@
+"""From the modules of a network to the operations of the engine."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from rewire.engine.library import Geometry, lanes
+from rewire.engine.index import LayerIndex
+from rewire.engine.ops import Blocked, affine, batch_norm, convolve, linear, pack, unpack
+from rewire.errors import InputError
+from rewire.models.sparse import SparseConv2d, SparseLinear
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a forward pass needs of the sparse layers.
+
+    Attributes:
+        values: (n,) weights of each layer, with their graph.
+        layers: index of each layer, with the same weights.
+    """
+
+    values: tuple[Tensor, ...]
+    layers: list[LayerIndex]
+
+
+class _Tracer(fx.Tracer):
+    """Sees whole layers, ours like PyTorch's, and the operations between them."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return not any(True for _ in module.children())
+
+
+class Plan:
+    """A network's body, operation by operation.
+
+    Sparse layers, BatchNorm with the ReLU and 2×2 max-pool behind it, sums and ReLU run in blocked
+    form. Everything else is called as it is, on float32 (B, C, H, W).
+
+    Args:
+        body: modules with `SparseConv2d` and `SparseLinear` among them.
+
+    Raises:
+        InputError: if the order of its operations depends on data.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        tracer = _Tracer()
+        try:
+            self.graph = tracer.trace(body)
+        except (TypeError, fx.proxy.TraceError, AttributeError, RuntimeError) as error:
+            raise InputError(
+                f"the sparse engine cannot follow {type(body).__name__}: {error}"
+            ) from error
+        self.body = body
+        modules = dict(body.named_modules())
+        self.sparse = [
+            module for module in modules.values() if isinstance(module, SparseConv2d | SparseLinear)
+        ]
+        numbers = {id(module): number for number, module in enumerate(self.sparse)}
+        self._special: dict[fx.Node, _Conv | _Linear | _Norm] = {}
+        self._absorbed: set[fx.Node] = set()  # the work of these is done by a BatchNorm before
+        for node in self.graph.nodes:
+            if node.op != "call_module" or node in self._absorbed:
+                continue
+            module = modules[node.target]
+            if _known_norm(module):
+                relu, pool, last = False, False, node
+                after = _only_user(last)
+                if after is not None and _is_relu(after, modules):
+                    relu, last, after = True, after, _only_user(after)
+                    self._absorbed.add(last)
+                if after is not None and _is_pool(after, modules):
+                    pool, last = True, after
+                    self._absorbed.add(last)
+                self._special[node] = _Norm(module, relu=relu, pool=pool)
+            elif id(module) in numbers:
+                kind = _Conv if isinstance(module, SparseConv2d) else _Linear
+                self._special[node] = kind(module, numbers[id(module)])
+        self._modules = modules
+
+    def geometry(self, image: tuple[int, int, int], storage: torch.dtype) -> list[Geometry]:
+        """Shapes of all sparse layers, in their order, for images (C, H, W)."""
+        found: dict[int, Geometry] = {}
+
+        def shape_only(step: _Conv | _Linear | _Norm, x: Tensor) -> Tensor:
+            if isinstance(step, _Norm):
+                return F.max_pool2d(x, 2) if step.pool else x
+            g = found[step.number] = _geometry(step.module, x.shape, storage)
+            maps = () if isinstance(step, _Linear) else (g.out_height, g.out_width)
+            return x.new_zeros(len(x), g.outputs, *maps)
+
+        def undisturbed(module: nn.Module) -> nn.Module:
+            return copy.deepcopy(module).eval()
+
+        with torch.no_grad():
+            self._walk(torch.zeros(1, *image), shape_only, undisturbed)
+        return [found[number] for number in range(len(self.sparse))]
+
+    def __call__(self, x: Tensor, weights: Weights, storage: torch.dtype) -> Tensor:
+        """Logits (B, classes) in float32."""
+        return self._walk(x, lambda step, x: step(x, weights, storage), lambda module: module)
+
+    def _walk(
+        self,
+        x: Tensor,
+        run: Callable[[Any, Any], Any],
+        called: Callable[[nn.Module], nn.Module],
+    ) -> Tensor:
+        """Every operation in turn: the engine's by `run`, modules of others by `called`."""
+        held: dict[fx.Node, Any] = {}
+        uses = {node: len(node.users) for node in self.graph.nodes}
+
+        def value(argument: Any) -> Any:
+            return held[argument] if isinstance(argument, fx.Node) else argument
+
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                held[node] = x
+            elif node.op == "output":
+                return _plain(value(node.args[0]))
+            elif node in self._absorbed:
+                held[node] = value(node.args[0])
+            elif node in self._special:
+                held[node] = run(self._special[node], value(node.args[0]))
+            else:
+                held[node] = self._ordinary(node, value, called)
+            for argument in node.all_input_nodes:  # nothing is held longer than it is needed
+                uses[argument] -= 1
+                if not uses[argument]:
+                    del held[argument]
+        raise AssertionError("a graph ends with its output")
+
+    def _ordinary(
+        self,
+        node: fx.Node,
+        value: Callable[[Any], Any],
+        called: Callable[[nn.Module], nn.Module],
+    ) -> Any:
+        """An operation that is not sparse: in blocked form if it treats all lanes alike."""
+        args = [value(a) for a in node.args]
+        if args and all(isinstance(a, Blocked) for a in args):
+            if node.op == "call_function" and node.target in (operator.add, torch.add):
+                return Blocked(args[0].data + args[1].data, args[0].images)
+            if _is_relu(node, self._modules):
+                return Blocked(F.relu(args[0].data), args[0].images)
+        args = [_plain(a) for a in args]
+        kwargs = {name: _plain(value(a)) for name, a in node.kwargs.items()}
+        if node.op == "call_module":
+            return called(self._modules[node.target])(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **kwargs)
+        if node.op == "get_attr":
+            return operator.attrgetter(node.target)(self.body)
+        return node.target(*args, **kwargs)
+
+
+class _Conv:
+    def __init__(self, module: SparseConv2d, number: int) -> None:
+        self.module, self.number = module, number
+
+    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
+        x = x if isinstance(x, Blocked) else pack(x, storage)
+        return convolve(x, weights.values[self.number], weights.layers[self.number])
+
+
+class _Linear:
+    def __init__(self, module: SparseLinear, number: int) -> None:
+        self.module, self.number = module, number
+
+    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Tensor:
+        layer = weights.layers[self.number]
+        return linear(_plain(x), weights.values[self.number], self.module.bias, layer)
+
+
+class _Norm:
+    """BatchNorm2d with the ReLU and the pool that follow it."""
+
+    def __init__(self, module: nn.BatchNorm2d, *, relu: bool, pool: bool) -> None:
+        self.module, self.relu, self.pool = module, relu, pool
+
+    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
+        norm = self.module
+        x = x if isinstance(x, Blocked) else pack(x, storage)
+        if not norm.training:
+            inverse = (norm.running_var.double() + norm.eps).rsqrt().float()
+            scale = norm.weight.detach() * inverse
+            shift = norm.bias.detach() - norm.running_mean * scale
+            return affine(x, scale, shift, relu=self.relu, pool=self.pool)
+        out, mean, variance = batch_norm(
+            x, norm.weight, norm.bias, eps=norm.eps, relu=self.relu, pool=self.pool
+        )
+        norm.num_batches_tracked += 1
+        count = x.images * x.data.shape[2] * x.data.shape[3]
+        if not getattr(norm, "biased", False):
+            variance = variance * (count / (count - 1))
+        norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
+        norm.running_var.mul_(1 - norm.momentum).add_(variance, alpha=norm.momentum)
+        return out
+
+
+def _plain(x: Any) -> Any:
+    return unpack(x) if isinstance(x, Blocked) else x
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _known_norm(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.BatchNorm2d)
+        and module.affine
+        and module.track_running_stats
+        and module.momentum is not None
+    )
+
+
+def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(modules[node.target], nn.ReLU)
+    return node.op == "call_function" and node.target in (F.relu, torch.relu)
+
+
+def _is_pool(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op != "call_module" or not isinstance(modules[node.target], nn.MaxPool2d):
+        return False
+    pool = modules[node.target]
+    sizes = pool.kernel_size, pool.stride, pool.padding, pool.dilation
+    return sizes in ((2, 2, 0, 1), ((2, 2), (2, 2), (0, 0), (1, 1))) and not (
+        pool.ceil_mode or pool.return_indices
+    )
+
+
+def _geometry(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> Geometry:
+    if isinstance(module, SparseLinear):
+        outputs, inputs = module.storage_shape
+        return Geometry(inputs, outputs, 1, 1, 1, 1, 0, 1, 1, lanes(torch.float32))
+    outputs, kernel, _, inputs = module.storage_shape
+    height, width = shape[2:]
+    stride, padding = module.stride, module.padding
+    sizes = [(size + 2 * padding - kernel) // stride + 1 for size in (height, width)]
+    return Geometry(
+        inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage)
+    )
