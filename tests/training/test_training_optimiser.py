@@ -8,21 +8,26 @@ import torch
 from torch import nn
 
 from rewire.errors import InputError
-from rewire.training.optimiser import DecoupledSGD, step_schedule
+from rewire.training.optimiser import PIECE, DecoupledSGD, step_schedule
 
 STEPS, LR, DECAY = 30, 0.1, 5e-3
 
 
+def factor(step, total):
+    """1, .1, .01: the old rate up to and including the iteration at a boundary."""
+    return 1.0 if step <= int(0.5 * total) else 0.1 if step <= int(0.75 * total) else 0.01
+
+
 def reference(variables, gradients, *, lr=LR, momentum=0.9, decay=DECAY):
-    """var ← var − wd·f·var; m ← .9·m + g; var ← var − lr·f·m, f = 1, .1, .01."""
+    """var ← var − wd·f·var; v ← .9·v − lr·f·g; var ← var + v, f = 1, .1, .01."""
     variables = [v.copy() for v in variables]
     velocities = [np.zeros_like(v) for v in variables]
     for step, step_gradients in enumerate(gradients):
-        f = 1.0 if step < len(gradients) / 2 else 0.1 if step < len(gradients) * 3 / 4 else 0.01
-        for var, m, g in zip(variables, velocities, step_gradients, strict=True):
+        f = factor(step, len(gradients))
+        for var, v, g in zip(variables, velocities, step_gradients, strict=True):
             var -= decay * f * var
-            m[:] = momentum * m + g
-            var -= lr * f * m
+            v[:] = momentum * v - lr * f * g
+            var += v
     return variables
 
 
@@ -56,17 +61,81 @@ def test_thirty_steps_equal_numpy(momentum, decay):
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [4, 6, 7, 30])
-def test_rate_drops_at_half_and_three_quarters(steps):
+def test_float32_steps_through_two_drops_have_the_bits_of_a_literal_loop():
+    rng = np.random.default_rng(3)
+    steps, momentum, shapes = 24, 0.9, ((301,), (3, 4), (PIECE + 1,))
+    start = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    gradients = [[rng.normal(size=x.shape).astype(np.float32) for x in start] for _ in range(steps)]
+    given, rates = trained(start, gradients, decay=5e-4)
+    expected = [x.copy() for x in start]
+    velocities = [np.zeros_like(x) for x in start]
+    for step, step_gradients in enumerate(gradients):
+        f = factor(step, steps)
+        assert rates[step] == LR * f
+        keep = np.float32(1 - 5e-4 * (LR * f) / LR)
+        for x, v, g in zip(expected, velocities, step_gradients, strict=True):
+            moved = g * np.float32(LR * f)
+            v *= np.float32(momentum)
+            v -= moved
+            x *= keep
+            x += v
+    assert sorted(set(rates)) == [LR * 0.01, LR * 0.1, LR]
+    for ours, theirs in zip(given, expected, strict=True):
+        assert ours.dtype == np.float32
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_it_is_pytorchs_momentum_until_the_rate_drops_and_then_keeps_the_old_steps_length():
+    gradients = [[np.ones(1)]] * 4  # drops after the steps 2 and 3
+    given, _ = trained([np.zeros(1)], gradients, lr=1.0, decay=0.0, momentum=0.5)
+    other = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    sgd, path = torch.optim.SGD([other], lr=1.0, momentum=0.5), []
+    for rate in (1.0, 1.0, 1.0, 0.1):
+        other.grad = torch.ones(1, dtype=torch.float64)
+        sgd.param_groups[0]["lr"] = rate
+        sgd.step()
+        path.append(float(other.detach()))
+    assert path[2] == -(1 + 1.5 + 1.75)
+    assert path[3] == pytest.approx(path[2] - 0.1 * 1.875)
+    assert given[0][0] == pytest.approx(path[2] - (0.5 * 1.75 + 0.1))
+
+
+def test_a_large_variable_of_any_memory_layout_makes_the_same_step():
+    rows = nn.Parameter(torch.rand(2, PIECE))
+    columns = nn.Parameter(rows.detach().t().contiguous().t())
+    for parameter in (rows, columns):
+        parameter.grad = torch.arange(2.0 * PIECE).view(2, PIECE)
+        DecoupledSGD([parameter], lr=1e-6, momentum=0.9, decay=0.5).step()
+    assert torch.equal(rows, columns)
+
+
+def test_variables_without_a_gradient_are_left_alone():
+    used, unused = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimiser = DecoupledSGD([used, unused], lr=LR, momentum=0.9, decay=0.5)
+    used.grad = torch.zeros(2)
+    optimiser.step()
+    assert used.tolist() == [0.5, 0.5]
+    assert unused.tolist() == [1.0, 1.0]
+    assert list(optimiser.state) == [used]
+    optimiser.zero_grad()
+    optimiser.step()  # no gradient at all
+    assert used.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("steps", "counts"),
+    [(1, [1, 0, 0]), (2, [2, 0, 0]), (4, [3, 1, 0]), (7, [4, 2, 1]), (30, [16, 7, 7])],
+)
+def test_rate_drops_after_the_iterations_at_half_and_three_quarters(steps, counts):
     _, rates = trained(*problem(steps))
-    factors = [1.0 if 2 * t < steps else 0.1 if 4 * t < 3 * steps else 0.01 for t in range(steps)]
-    assert rates == pytest.approx([LR * f for f in factors], rel=1e-12)
+    factors = np.repeat([1.0, 0.1, 0.01], counts)
+    assert rates == pytest.approx(LR * factors, rel=1e-12)
 
 
 def test_decay_is_not_multiplied_by_the_learning_rate_and_reaches_entries_without_gradient():
     variables = [np.ones(4)]
     given, _ = trained(variables, [[np.zeros(4)]] * 8, lr=0.001)
-    expected = (1 - DECAY) ** 4 * (1 - 0.1 * DECAY) ** 2 * (1 - 0.01 * DECAY) ** 2
+    expected = (1 - DECAY) ** 5 * (1 - 0.1 * DECAY) ** 2 * (1 - 0.01 * DECAY)
     np.testing.assert_allclose(given[0], expected, rtol=1e-12)
 
 

@@ -19,7 +19,7 @@ from rewire.errors import InputError
 from rewire.models.layout import connection_budget, total_size
 from rewire.tracking import NullTracker
 from rewire.training.checkpoint import AtomicCheckpoints
-from rewire.training.runner import Trained, train
+from rewire.training.runner import STATE_FORM, Trained, train
 
 CONFIG = {
     "data": {
@@ -168,6 +168,16 @@ def test_a_damaged_state_is_said_and_not_used(tmp_path, uninterrupted, capsys):
     state.write_bytes(content)
     assert_equal(run(CONFIG, tmp_path), uninterrupted)
     assert "last.ckpt' is damaged: the training starts anew" in capsys.readouterr().out
+
+
+def test_a_state_of_other_rules_is_not_gone_on_from(tmp_path, uninterrupted, monkeypatch):
+    with monkeypatch.context() as other:
+        other.setattr("rewire.training.runner.STATE_FORM", STATE_FORM - 1)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(CONFIG, tmp_path, report=Stop(2, RuntimeError("power cut")))
+    lines = []
+    assert_equal(run(CONFIG, tmp_path, report=lines.append), uninterrupted)
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
 
 
 def test_a_full_disk_leaves_the_last_whole_state(tmp_path, uninterrupted, monkeypatch):

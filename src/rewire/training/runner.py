@@ -36,6 +36,9 @@ from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
 from rewire.training.sharednorm import share_norms
 
+STATE_FORM = 2
+"""Rules of optimiser and network in a training state: one of other rules is not gone on from."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -208,7 +211,7 @@ def fit_network(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
-        config=config,
+        config={**config, "state_form": STATE_FORM},
         max_epochs=epochs,
         every_epochs=settings["checkpoint_every"],
         group=group,
