@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from rewire.attacks.checks import check_real
 from rewire.attacks.mode import fixed_weights
-from rewire.models.sparse import SparseConv2d, SparseLinear
+from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.rng import generator
 
 RELUS = (F.relu, torch.relu, Tensor.relu, torch.relu_, F.relu_, Tensor.relu_)
@@ -47,6 +47,8 @@ def straight_through(
     if dormant:
         check_real("dormant", dormant, above=0, at_most=1)
     with ExitStack() as stack:
+        if isinstance(model, SparseNetwork):
+            stack.enter_context(model.by_modules())
         if dormant:
             for module, filled in filled_weights(model, share=dormant, seed=seed):
                 hook = module.register_forward_hook(_backward_through(filled))

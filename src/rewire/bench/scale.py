@@ -98,13 +98,13 @@ def connectivity_of(
             strategy=STRATEGIES[strategy],
             options=StrategyOptions(),
             generator=random,
-            known=known,
+            connected=connected_entries(theta, alive=known),
         ).connected
 
     tasks: dict[str, Callable[[], Any]] = {
         "search": search,
         "count": lambda: connected_entries(theta),
-        "count beside known": lambda: connected_entries(theta, known=connected),
+        "count beside known": lambda: connected_entries(theta, alive=connected),
         CEILINGS[0]: theta.sum,
         CEILINGS[1]: theta.clone,
     }

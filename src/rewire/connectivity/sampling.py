@@ -43,15 +43,22 @@ class Connectivity:
     surplus: int
 
 
-def connected_entries(theta: Tensor, *, known: Tensor | None = None) -> Tensor:
+def connected_entries(
+    theta: Tensor, *, alive: Tensor | None = None, others: Tensor | None = None
+) -> Tensor:
     """Sorted flat indices with θ > 0.
 
     Args:
         theta: (N,) flat parameter.
-        known: sorted indices of which it is known already. If they are nearly all, the search is
+        alive: sorted indices that are known to be connected. If they are nearly all, the search is
             several times faster; the result is the same.
+        others: the only entries that may be connected beside them, in any order; None for all.
     """
-    return positive_entries(theta) if known is None else positive_entries_beside(theta, known)
+    if alive is None:
+        return positive_entries(theta)
+    if others is None:
+        return positive_entries_beside(theta, alive)
+    return insert_sorted(alive, others[theta.index_select(0, others) > 0])
 
 
 @torch.no_grad()
@@ -78,7 +85,7 @@ def sample_connectivity(
     strategy: Strategy,
     options: StrategyOptions,
     generator: torch.Generator,
-    known: Tensor | None = None,
+    connected: Tensor | None = None,
 ) -> Connectivity:
     """Re-connect entries until `budget` of them are connected (in place).
 
@@ -90,9 +97,10 @@ def sample_connectivity(
         theta: (N,) flat parameter.
         layers: its layers in order.
         budget: K.
-        known: see `connected_entries`; what `add_noise` returned.
+        connected: all its connected entries, sorted, where they are known.
     """
-    connected = connected_entries(theta, known=known)
+    if connected is None:
+        connected = connected_entries(theta)
     per_layer = connected_per_layer(connected, layers)
     sizes = torch.tensor([layer.size for layer in layers])
     n = max(0, budget - len(connected))

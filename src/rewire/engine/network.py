@@ -16,10 +16,17 @@ from rewire.models.sparse import SparseNetwork
 
 @dataclass
 class Lent:
-    """The weights of one materialisation: (K,) values of the connected entries, in their order."""
+    """The weights of one materialisation.
+
+    Attributes:
+        connected: (K,) flat indices.
+        values: (K,) their weights, with or without their graph.
+        source: the same without it; one object for one materialisation.
+    """
 
     connected: Tensor
     values: Tensor
+    source: Tensor
 
     def detached(self) -> Lent:
         return replace(self, values=self.values.detach())
@@ -47,7 +54,9 @@ class SparseRunner:
     def lend(self, model: SparseNetwork, *, detach: bool) -> Lent:
         connected = model.connected()
         theta = model.theta.detach() if detach else model.theta
-        return Lent(connected, gather_weights(theta, model.sign, connected))
+        sign = getattr(model, "sign", None)
+        values = gather_weights(theta, sign, connected)
+        return Lent(connected, values, values.detach())
 
     def forward(self, model: SparseNetwork, x: Tensor, lent: Lent) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
@@ -68,11 +77,9 @@ class SparseRunner:
             geometry = self.plan.geometry(image, storage)
             index = self._indices[key] = Index(lent.connected, model.layers, geometry)
             self._in_use.pop(key, None)
-        values = lent.values.detach()
-        used = self._in_use.get(key)
-        if used is None or used.data_ptr() != values.data_ptr() or used is not lent.values:
-            index.set_weights(values)
-            self._in_use[key] = lent.values
+        if self._in_use.get(key) is not lent.source:
+            index.set_weights(lent.source)
+            self._in_use[key] = lent.source
         return index
 
 

@@ -82,8 +82,13 @@ def batch_norm(
     return Blocked(data, x.images), mean, variance
 
 
-def gather_weights(theta: Tensor, sign: Tensor, connected: Tensor) -> Tensor:
-    """w = s·θ of the connected entries: (K,); the gradient of θ is sparse."""
+def gather_weights(theta: Tensor, sign: Tensor | None, connected: Tensor) -> Tensor:
+    """w = s·θ of the connected entries, (K,), with a sparse gradient of θ.
+
+    Without signs (fixed connectivity) w = θ, and the gradient is an ordinary one.
+    """
+    if sign is None:
+        return theta.index_select(0, connected)
     return _Gather.apply(theta, sign, connected)
 
 

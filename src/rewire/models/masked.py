@@ -32,6 +32,14 @@ class MaskedNetwork(SparseNetwork):
         return tuple(layer.as_weight(part) for layer, part in zip(self.layers, parts, strict=True))
 
     @torch.no_grad()
+    def connected(self) -> Tensor:
+        """Sorted flat indices (K,) inside the mask."""
+        state = self.mask._version, self.mask.data_ptr()
+        if self._known is None or self._known[0] != state:
+            self._known = state, self.mask.nonzero()[:, 0]
+        return self._known[1]
+
+    @torch.no_grad()
     def flat_weights(self) -> Tensor:
         return self.theta * self.mask
 

@@ -125,7 +125,7 @@ class SparseNetwork(nn.Module):
         coin = torch.randint(0, 2, self.theta.shape, generator=generator, dtype=torch.int8)
         self.register_buffer("sign", coin.mul_(2).sub_(1).float())
         self._cast: tuple[tuple, Tensor] | None = None  # see `_sign_as`
-        self._known: tuple[int, Tensor] | None = None  # see `connected`
+        self._known: tuple[tuple, Tensor] | None = None  # see `connected`
         self.runner: Runner | None = None
         self._lent_to_runner: Any = None
 
@@ -138,13 +138,13 @@ class SparseNetwork(nn.Module):
     @torch.no_grad()
     def connected(self) -> Tensor:
         """Sorted flat indices (K,) with a weight; found anew only after θ was changed."""
-        if self._known is None or self._known[0] != self.theta._version:
+        if self._known is None or self._known[0] != _state_of(self.theta):
             self.know_connected((self.flat_weights() != 0).nonzero()[:, 0])
         return self._known[1]
 
     def know_connected(self, connected: Tensor) -> None:
         """Take `connected` for what `connected()` would find, until θ is changed."""
-        self._known = self.theta._version, connected
+        self._known = _state_of(self.theta), connected
 
     @contextmanager
     def materialised(self, *, detach: bool = False) -> Iterator[None]:
@@ -176,6 +176,15 @@ class SparseNetwork(nn.Module):
         finally:
             for module, weight in zip(modules, outer, strict=True):
                 module.weight = weight
+
+    @contextmanager
+    def by_modules(self) -> Iterator[None]:
+        """Inside, passes go through the modules one by one, whatever computes them elsewhere."""
+        runner, self.runner = self.runner, None
+        try:
+            yield
+        finally:
+            self.runner = runner
 
     def _lent(self, theta: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """One weight per layer from the flat parameter, in PyTorch's shapes."""
@@ -225,6 +234,11 @@ class SparseNetwork(nn.Module):
         flat = flat.to(self.theta)
         self.theta.copy_(flat.abs())
         self.sign.copy_(torch.where(flat != 0, flat.sign(), self.sign))
+
+
+def _state_of(tensor: Tensor) -> tuple:
+    """Another one after every change of the tensor's values or place."""
+    return tensor._version, tensor.data_ptr()
 
 
 def initial_theta(layer: SparseLayer, p_init: float, *, generator: torch.Generator) -> Tensor:

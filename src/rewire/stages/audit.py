@@ -17,6 +17,7 @@ from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet
 from rewire.data.split import first_balanced
+from rewire.engine.choice import set_engine
 from rewire.errors import InputError
 from rewire.evaluation import audit, audit_attacks
 from rewire.evaluation.audit import Case
@@ -145,6 +146,7 @@ def load_case(
         )
     spec = {key: config["model"][key] for key in MODEL_SPEC}
     model, _ = load_network(trained, expected=spec)
+    set_engine(config["trainer"]["engine"], model, device)
     _, _, test = load_images(config)
     attacked = subset(test, config["attack"]["images"])
     limit = config["audit"]["images"]
@@ -222,6 +224,7 @@ def checks(
 
         def transfer() -> dict[str, Any]:
             model = load_network(path, expected=spec)[0].to(case.device)
+            set_engine(config["trainer"]["engine"], model, case.device)
             return audit_attacks.transfer(case, model, name=name, steps=o["steps"])
 
         chosen["transfer"] = transfer

@@ -17,6 +17,7 @@ from rewire.attacks.judge import FOOLED_BY
 from rewire.data.batches import EvalBatches
 from rewire.data.images import ImageSet
 from rewire.data.split import first_balanced
+from rewire.engine.choice import set_engine
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.evaluation.ledger import save_ledger
@@ -67,6 +68,7 @@ def measure(
         for variant, source in sources.items():
             model, _ = load_network(source, expected=spec)
             model.to(device)
+            set_engine(config["trainer"]["engine"], model, device)
             metrics[variant], ledger = judge(model, test, attacked, attack, device, variant, part)
             save_ledger(folder / f"{variant}.npz", ledger)
             names.append(f"{variant}.npz")

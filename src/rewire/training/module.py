@@ -72,6 +72,8 @@ class SparseClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimiser = DecoupledSGD(self.parameters(), **self.optimiser_options)
+        # Whoever reads the network finds every entry up to date.
+        self.model.register_state_dict_pre_hook(lambda *_: optimiser.settle())
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = step_schedule(optimiser, total_steps=total)
         return {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from rewire.engine.listed import ListedSteps
 from rewire.errors import InputError
 
 PIECE = 2**17
@@ -47,6 +48,28 @@ class DecoupledSGD(torch.optim.Optimizer):
         check_options(lr=lr, momentum=momentum, weight_decay=decay)
         super().__init__(params, {"lr": lr, "momentum": momentum})
         self.initial_lr, self.decay = lr, decay
+        self._listed: dict[nn.Parameter, ListedSteps] = {}  # parameters with sparse gradients
+
+    def moving(self, parameter: nn.Parameter) -> Tensor | None:
+        """Entries of a sparse parameter that are not connected, but may become so by momentum.
+
+        None where every entry is stepped, so that it can be any.
+        """
+        listed = self._listed.get(parameter)
+        return None if listed is None else listed.moving
+
+    def settle(self) -> None:
+        """Bring up to date what no step has looked at; to be called before parameters are read."""
+        for listed in self._listed.values():
+            listed.settle()
+
+    def state_dict(self) -> dict[str, Any]:
+        self.settle()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._listed.clear()
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -56,7 +79,11 @@ class DecoupledSGD(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            self._step_dense([p for p in group["params"] if p.grad is not None], group)
+            given = [p for p in group["params"] if p.grad is not None]
+            self._step_dense([p for p in given if not p.grad.is_sparse], group)
+            for parameter in given:
+                if parameter.grad.is_sparse:
+                    self._step_listed(parameter, group)
         return loss
 
     def _step_dense(self, params: Sequence[nn.Parameter], group: Mapping[str, Any]) -> None:
@@ -70,6 +97,22 @@ class DecoupledSGD(torch.optim.Optimizer):
             torch._foreach_sub_(velocities, steps)
             torch._foreach_mul_(variables, keep)
             torch._foreach_add_(variables, velocities)
+
+    def _step_listed(self, parameter: nn.Parameter, group: Mapping[str, Any]) -> None:
+        """The same step of a parameter whose gradient lists its connected entries."""
+        if parameter not in self._listed:
+            self._listed[parameter] = ListedSteps(
+                parameter.detach(),
+                self._velocity(parameter),
+                momentum=group["momentum"],
+                smallest_keep=1 - self.decay,
+            )
+        self._listed[parameter].step(
+            parameter.grad._indices()[0],
+            parameter.grad._values(),
+            keep=1 - self.decay * group["lr"] / self.initial_lr,
+            rate=group["lr"],
+        )
 
     def _velocity(self, parameter: nn.Parameter) -> Tensor:
         state = self.state[parameter]

@@ -91,6 +91,7 @@ class Rewiring(pl.Callback):
         self._connected: Tensor | None = None
         self._tables: StaticTables | None = None
         self._lr = 0.0
+        self._optimiser: torch.optim.Optimizer | None = None
 
     @property
     def surplus_steps(self) -> int:
@@ -129,7 +130,7 @@ class Rewiring(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self._lr = optimizer.param_groups[0]["lr"]
+        self._lr, self._optimiser = optimizer.param_groups[0]["lr"], optimizer
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
@@ -150,7 +151,9 @@ class Rewiring(pl.Callback):
 
     def _sample(self, model, random: torch.Generator, *, step: int) -> Connectivity:
         theta, layers = model.theta.data, model.layers
-        known = add_noise(theta, self._connected, lr=self._lr, generator=random)
+        alive = add_noise(theta, self._connected, lr=self._lr, generator=random)
+        moving = self._optimiser.moving(model.theta)
+        connected = connected_entries(theta, alive=alive, others=moving)
         before = theta > 0 if self.check else None
         result = sample_connectivity(
             theta,
@@ -159,8 +162,9 @@ class Rewiring(pl.Callback):
             strategy=self.strategy,
             options=self.options,
             generator=random,
-            known=known,
+            connected=connected,
         )
+        model.know_connected(result.connected)
         if before is not None:
             check_connectivity(
                 theta,

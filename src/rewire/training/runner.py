@@ -16,6 +16,7 @@ from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
+from rewire.engine.choice import set_engine
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
@@ -63,6 +64,7 @@ class Fitted:
     selections: Selections
     test: ImageSet
     steps: int
+    engine: str
 
 
 def train(
@@ -112,6 +114,7 @@ def train(
             for name, kept in best.items()
         },
         "precision": choose_precision(settings["precision"], device),
+        "engine": fitted.engine,
     }
     return Trained(model.cpu(), metrics, fitted.history.rows, fitted.selections.tensors())
 
@@ -155,6 +158,13 @@ def fit_network(
     )
     if group.size > 1:
         share_norms(model, group)
+    alone = group.size == 1
+    engine = set_engine(
+        "dense" if compiling or not alone else settings["engine"],
+        model,
+        device,
+        share=1 - config["sparsity"],
+    )
     total = total_size(model.layers)
     budget = total if strategy == DENSE else connection_budget(total, config["sparsity"])
     module = SparseClassifier(
@@ -202,7 +212,6 @@ def fit_network(
     )
     judged = len(validation) and group.leads
     held_out = EvalBatches(validation, batch_size=500, device=device) if judged else None
-    alone = group.size == 1
     trainer = fit(
         module,
         batches if alone else BatchShare(batches, group),
@@ -217,7 +226,7 @@ def fit_network(
         group=group,
     )
 
-    return Fitted(model, rewiring, history, selections, test, trainer.global_step)
+    return Fitted(model, rewiring, history, selections, test, trainer.global_step, engine)
 
 
 def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:

@@ -209,7 +209,7 @@ void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename 
       for (const Tile& tile : row) widest = std::max(widest, tile.width);
   const int together = std::max(1, TILE / widest);
   const int bundles = (blocks + together - 1) / together;
-  const int parts = std::min(any.channels, std::max(1, 2 * threads / bundles));
+  const int parts = std::min(any.channels, std::max(1, 4 * threads / bundles));
   parallel(bundles * parts, threads, [&](int piece) {
     const int bundle = piece / parts, part = piece % parts;
     const int from = any.channels * part / parts, to = any.channels * (part + 1) / parts;
@@ -313,7 +313,7 @@ void weight_gradient(const Geometry& g, const typename S::T* in, const typename 
   const size_t grad_block = (size_t)g.outputs * g.out_pixels() * S::lanes;
   const int taps = g.taps(), n = groups[(size_t)g.outputs * taps];
   const std::vector<Window> window = windows(g);
-  const int parts = std::min(g.outputs, std::max(1, 2 * threads / bundles));
+  const int parts = std::min(g.outputs, std::max(1, 4 * threads / bundles));
   parallel(bundles * parts, threads, [&](int piece) {
     const int bundle = piece / parts, part = piece % parts;
     const int end_block = std::min(blocks, (bundle + 1) * together);

@@ -74,7 +74,7 @@ template <class S>
 void tail_forward(const Maps& m, Tail tail, const typename S::T* z, const float* scale,
                   const float* shift, typename S::T* out, int threads) {
   const int width = m.width, out_pixels = tail.pool ? (m.height / 2) * (width / 2) : m.pixels();
-  const int blocks = blocks_of<S>(m.images), parts = std::max(1, 2 * threads / blocks);
+  const int blocks = blocks_of<S>(m.images), parts = std::max(1, 4 * threads / blocks);
   parallel(blocks * parts, threads, [&](int piece) {
     const int b = piece / parts, part = piece % parts;
     for (int c = m.channels * part / parts; c < m.channels * (part + 1) / parts; ++c) {
@@ -180,7 +180,7 @@ void tail_backward(const Maps& m, Tail tail, const typename S::T* z, const typen
                    bool batch, float* dscale, float* dshift, typename S::T* dz, int threads) {
   const int blocks = blocks_of<S>(m.images);
   const int out_pixels = tail.pool ? (m.height / 2) * (m.width / 2) : m.pixels();
-  const int parts = std::max(1, 2 * threads / blocks);
+  const int parts = std::max(1, 4 * threads / blocks);
   auto each_channel = [&](auto work) {
     parallel(blocks * parts, threads, [&](int piece) {
       const int b = piece / parts, part = piece % parts;

@@ -20,7 +20,8 @@ class Pool {
     return *pool;
   }
 
-  // Runs work(0) ... work(pieces - 1) on up to `threads` threads, the caller's included.
+  // Runs work(0) ... work(pieces - 1) on up to `threads` threads, the caller's included. Nobody is
+  // waited for who has not begun: on a busy machine the caller does it all itself.
   void run(int pieces, int threads, const std::function<void(int)>& work) {
     if (threads > pieces) threads = pieces;
     if (threads <= 1) {
@@ -28,24 +29,25 @@ class Pool {
       return;
     }
     std::lock_guard<std::mutex> one_caller(calls_);
-    while ((int)workers_ < threads - 1) start_worker();
+    while (workers_ < threads - 1) start_worker();
     {
       std::lock_guard<std::mutex> lock(mutex_);
       work_ = &work;
       pieces_ = pieces;
       next_ = 0;
       wanted_ = threads - 1;
-      busy_ = threads - 1;
       ++round_;
     }
     wake_.notify_all();
     take_pieces();
-    // The others end at most one piece later: look before sleeping.
-    for (int spin = 0; spin < 20000 && busy_ > 0; ++spin) pause();
-    if (busy_ > 0) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      done_.wait(lock, [&] { return busy_ == 0; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    wanted_ = 0;  // who comes now is too late
+    for (int spin = 0; spin < 2000 && active_ > 0; ++spin) {
+      lock.unlock();
+      pause();
+      lock.lock();
     }
+    done_.wait(lock, [&] { return active_ == 0; });
   }
 
  private:
@@ -56,7 +58,7 @@ class Pool {
   explicit Pool(int) {}
 
   void start_worker() {
-    int number = workers_++;
+    const int number = workers_++;
     std::thread([this, number] { serve(number); }).detach();
   }
 
@@ -65,19 +67,15 @@ class Pool {
     for (;;) {
       // The next call often follows at once; after some microseconds the thread sleeps.
       for (int spin = 0; spin < 2000 && round_ == seen; ++spin) pause();
-      bool mine;
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return round_ != seen; });
-        seen = round_;
-        mine = number < wanted_;
-      }
-      if (!mine) continue;
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return round_ != seen; });
+      seen = round_;
+      if (number >= wanted_) continue;
+      ++active_;
+      lock.unlock();
       take_pieces();
-      if (--busy_ == 0) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        done_.notify_one();
-      }
+      lock.lock();
+      if (--active_ == 0) done_.notify_one();
     }
   }
 
@@ -94,10 +92,9 @@ class Pool {
   std::mutex calls_, mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int)>* work_ = nullptr;
-  std::atomic<int> next_{0}, busy_{0};
+  std::atomic<int> next_{0}, active_{0};
   std::atomic<uint64_t> round_{0};
-  int pieces_ = 0, wanted_ = 0;
-  std::atomic<int> workers_{0};
+  int pieces_ = 0, wanted_ = 0, workers_ = 0;
 };
 
 inline void parallel(int pieces, int threads, const std::function<void(int)>& work) {
