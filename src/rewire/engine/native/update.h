@@ -100,7 +100,9 @@ inline void settle(float* theta, float* velocity, int32_t* done, int64_t from, i
     const int32_t k = done[i];
     done[i] = 0;  // of the next period
     if (k == total || (theta[i] == 0.f && velocity[i] == 0.f)) continue;
-    if (k) {
+    if (theta[i] > 0.f) {  // connected after the last step: θ is new
+      velocity[i] = coasted(velocity[i], total - k, momentum);
+    } else if (k) {
       settle_one(theta[i], velocity[i], k, keep, total, momentum);
     } else {
       waiting[count++] = i;
