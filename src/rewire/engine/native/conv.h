@@ -261,8 +261,8 @@ inline std::vector<Sweep> backward_sweeps(const Geometry& g) {
   return sweeps;
 }
 
-// Pixels of the output maps for which a tap is valid, and the input pixel of the first.
-struct Window { int y0, y1, x0, x1, place; };
+// Pixels of the output maps for which a tap is valid.
+struct Window { int y0, y1, x0, x1; };
 
 inline std::vector<Window> windows(const Geometry& g) {
   const Taps taps(g.kernel, 1, g.padding);
@@ -277,7 +277,6 @@ inline std::vector<Window> windows(const Geometry& g) {
     Window w;
     range(taps.kh[t], g.height, g.out_height, w.y0, w.y1);
     range(taps.kw[t], g.width, g.out_width, w.x0, w.x1);
-    w.place = w.y0 * g.stride * g.width + w.x0 * g.stride;
     all.push_back(w);
   }
   return all;
@@ -299,46 +298,66 @@ INLINE void add_products(vf* sum, const typename S::T* a, const typename S::T* g
   if (pixels & 1) one(2, x);
 }
 
-// Blocks whose products are summed before the lanes are: a fixed number, whatever the threads.
-inline int blocks_together(const Geometry& g) { return g.out_pixels() <= 16 ? 4 : 1; }
+// How the images and pixels of a layer are divided into parts, each with a sum of its own for every
+// connected weight. Fixed by the shape alone, so that sums have the same order on any number of
+// threads and any machine: several blocks of small maps, some rows of large ones.
+struct Division {
+  int blocks;  // of images of a part
+  int rows;    // of the output maps
+  int row_parts, parts;
 
-// partial[bundle][entry] = sum over the images of a bundle of blocks and over the pixels of
-// input · output gradient. Entries are those of the forward index.
+  Division(const Geometry& g, int all_blocks) {
+    constexpr size_t CACHE = 384 << 10, PIXELS = 32;  // most bytes of input, fewest pixels
+    blocks = g.out_pixels() <= 16 ? 4 : 1;
+    rows = g.out_height;
+    auto bytes = [&](int r) {
+      return (size_t)g.inputs * ((r - 1) * g.stride + g.kernel) * g.width * F32::lanes * 4;
+    };
+    while (rows > 1 && bytes(rows) > CACHE && (size_t)rows / 2 * g.out_width >= PIXELS)
+      rows = (rows + 1) / 2;
+    row_parts = (g.out_height + rows - 1) / rows;
+    parts = (all_blocks + blocks - 1) / blocks * row_parts;
+  }
+};
+
+// partial[part][entry] = sum over the images and pixels of a part of input · output gradient.
+// Entries are those of the forward index.
 template <class S>
-void weight_gradient(const Geometry& g, const typename S::T* in, const typename S::T* grad,
-                     int blocks, const int32_t* groups, const Entry* entries, float* partial,
-                     int threads) {
-  const int together = blocks_together(g), bundles = (blocks + together - 1) / together;
+void weight_gradient(const Geometry& g, const Division& d, const typename S::T* in,
+                     const typename S::T* grad, int blocks, const int32_t* groups,
+                     const Entry* entries, float* partial, int threads) {
   const size_t in_block = (size_t)g.inputs * g.pixels() * S::lanes;
   const size_t grad_block = (size_t)g.outputs * g.out_pixels() * S::lanes;
   const int taps = g.taps(), n = groups[(size_t)g.outputs * taps];
   const std::vector<Window> window = windows(g);
-  const int parts = std::min(g.outputs, std::max(1, 4 * threads / bundles));
-  parallel(bundles * parts, threads, [&](int piece) {
-    const int bundle = piece / parts, part = piece % parts;
-    const int end_block = std::min(blocks, (bundle + 1) * together);
-    for (int o = g.outputs * part / parts; o < g.outputs * (part + 1) / parts; ++o)
+  const int shares = std::min(g.outputs, std::max(1, 4 * threads / d.parts));
+  parallel(d.parts * shares, threads, [&](int piece) {
+    const int part = piece / shares, share = piece % shares;
+    const int first_block = part / d.row_parts * d.blocks;
+    const int end_block = std::min(blocks, first_block + d.blocks);
+    const int top = part % d.row_parts * d.rows, bottom = std::min(g.out_height, top + d.rows);
+    for (int o = g.outputs * share / shares; o < g.outputs * (share + 1) / shares; ++o)
       for (int t = 0; t < taps; ++t) {
         const Window& w = window[t];
-        const int wide = w.x1 - w.x0;
+        const int y0 = std::max(w.y0, top), y1 = std::min(w.y1, bottom), wide = w.x1 - w.x0;
+        const ptrdiff_t first_in = (ptrdiff_t)(y0 * g.width + w.x0) * g.stride * S::lanes;
+        const size_t first_grad = ((size_t)o * g.out_pixels() + y0 * g.out_width + w.x0) * S::lanes;
         for (int e = groups[o * taps + t]; e < groups[o * taps + t + 1]; ++e) {
           vf sum[4 * S::n];
           for (auto& s : sum) s = all(0);
-          for (int b = bundle * together; b < end_block; ++b) {
-            const typename S::T* a =
-                in + b * in_block + entries[e].place + (ptrdiff_t)w.place * S::lanes;
-            const typename S::T* d = grad + b * grad_block +
-                ((size_t)o * g.out_pixels() + w.y0 * g.out_width + w.x0) * S::lanes;
-            for (int y = w.y0; y < w.y1; ++y) {
-              if (g.stride == 1) add_products<S, 1>(sum, a, d, wide, 1);
-              else add_products<S, 0>(sum, a, d, wide, g.stride);
+          for (int b = first_block; b < end_block; ++b) {
+            const typename S::T* a = in + b * in_block + entries[e].place + first_in;
+            const typename S::T* v = grad + b * grad_block + first_grad;
+            for (int y = y0; y < y1; ++y) {
+              if (g.stride == 1) add_products<S, 1>(sum, a, v, wide, 1);
+              else add_products<S, 0>(sum, a, v, wide, g.stride);
               a += (size_t)g.stride * g.width * S::lanes;
-              d += (size_t)g.out_width * S::lanes;
+              v += (size_t)g.out_width * S::lanes;
             }
           }
           for (int k = 0; k < S::n; ++k)
             sum[k] = (sum[k] + sum[S::n + k]) + (sum[2 * S::n + k] + sum[3 * S::n + k]);
-          partial[(size_t)bundle * n + e] = sum_lanes<S::n>(sum);
+          partial[(size_t)part * n + e] = sum_lanes<S::n>(sum);
         }
       }
   });

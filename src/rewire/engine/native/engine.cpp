@@ -123,15 +123,15 @@ void rewire_weight_gradient(int storage, const Geometry* g, int images, const vo
                             const int32_t* order, float* out, int threads) {
   stored(storage, [&](auto s) {
     using S = decltype(s);
-    const int blocks = blocks_of<S>(images), together = blocks_together(*g);
-    const int bundles = (blocks + together - 1) / together;
+    const int blocks = blocks_of<S>(images);
+    const Division d(*g, blocks);
     const int n = groups[(size_t)g->outputs * g->taps()];
-    std::vector<float> partial((size_t)bundles * n);
-    weight_gradient<S>(*g, data<S>(in), data<S>(grad), blocks, groups,
+    std::vector<float> partial((size_t)d.parts * n);
+    weight_gradient<S>(*g, d, data<S>(in), data<S>(grad), blocks, groups,
                        static_cast<const Entry*>(entries), partial.data(), threads);
     for (int e = 0; e < n; ++e) {
       float sum = partial[e];
-      for (int b = 1; b < bundles; ++b) sum += partial[(size_t)b * n + e];
+      for (int part = 1; part < d.parts; ++part) sum += partial[(size_t)part * n + e];
       out[order[e]] = sum;
     }
   });
