@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 
 # Output channels; "M" is a 2×2 max-pool.
@@ -37,7 +38,7 @@ def vgg(plan: tuple[int | str, ...], *, width: float, classes: int, image_size: 
         parts += [
             (f"conv{convolutions}", SparseConv2d(inputs, outputs, 3, padding=1)),
             # TensorFlow's momentum .9 of the running average is PyTorch's .1.
-            (f"norm{convolutions}", nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1)),
+            (f"norm{convolutions}", BatchNorm2d(outputs, eps=1e-5, momentum=0.1)),
             (f"relu{convolutions}", nn.ReLU(inplace=True)),
         ]
         inputs = outputs
