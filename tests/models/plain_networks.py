@@ -41,9 +41,19 @@ def plain_vgg11(classes: int = 10) -> nn.Sequential:
     )
 
 
-def with_weights_of(sparse: SparseNetwork, plain: nn.Module) -> nn.Module:
-    """`plain` with the weights, biases and BatchNorm parameters of `sparse`, layer by layer."""
+def with_weights_of(
+    sparse: SparseNetwork, plain: nn.Module, *, positions: tuple[int, int] | None = None
+) -> nn.Module:
+    """`plain` with the weights, biases and BatchNorm parameters of `sparse`, layer by layer.
+
+    `positions`: height and width of what `sparse` flattens channels-last; `plain` flattens as
+    PyTorch does.
+    """
     weights = list(sparse.weights().values())
+    if positions is not None:
+        first = next(number for number, weight in enumerate(weights) if weight.ndim == 2)
+        by_place = weights[first].view(len(weights[first]), *positions, -1)
+        weights[first] = torch.einsum("oyxi->oiyx", by_place).flatten(1)
     targets = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
         for module, weight in zip(targets, weights, strict=True):

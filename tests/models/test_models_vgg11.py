@@ -13,6 +13,7 @@ from torch import nn
 
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
+from rewire.models.vgg import FlattenChannelsLast
 
 SIZES = [1_728, 73_728, 294_912, 589_824, 1_179_648, *[2_359_296] * 3, 524_288, 65_536, 2_560]
 VECTORS = [27, 576, 1_152, 2_304, 2_304, *[4_608] * 3, 2_048, 256, 256]
@@ -129,13 +130,24 @@ def test_computes_what_a_plain_vgg11_with_its_weights_computes(training):
             module.running_var.uniform_(0.01, 0.1, generator=random)
         if getattr(module, "bias", None) is not None:
             module.bias.data.normal_(generator=random)
-    plain = with_weights_of(model, plain_vgg11()).train(training)
+    plain = with_weights_of(model, plain_vgg11(), positions=(2, 2)).train(training)
     x = images(4, 32, dtype=torch.float32)
     with torch.no_grad():
         ours, theirs = model.train(training)(x), plain(x)
     assert ours.shape == (4, 10)
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_dense_part_sees_height_width_channel(channels_last):
+    x = torch.arange(2 * 5 * 3 * 4.0).view(2, 5, 3, 4)
+    stored = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    flat = FlattenChannelsLast()(stored)
+    assert flat.shape == (2, 60)
+    for (b, c, h, w), value in np.ndenumerate(x.numpy()):
+        assert flat[b, (h * 4 + w) * 5 + c] == value
+    assert (flat.data_ptr() == stored.data_ptr()) == channels_last
 
 
 def test_the_seed_decides_everything():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.rng import generator
@@ -16,11 +17,11 @@ from rewire.rng import generator
 def make_model():
     body = nn.Sequential(
         SparseConv2d(3, 4, 3, padding=1),
-        nn.BatchNorm2d(4, momentum=0.1),
+        BatchNorm2d(4, momentum=0.1),
         nn.ReLU(),
         nn.Dropout(0.5),
         SparseConv2d(4, 6, 3, padding=1),
-        nn.BatchNorm2d(6, momentum=0.3),
+        BatchNorm2d(6, momentum=0.3),
         nn.ReLU(),
         nn.Flatten(),
         SparseLinear(6 * 25, 10),
@@ -45,7 +46,7 @@ def make_batches(sizes=(5, 3, 8)):
 
 
 def by_hand(model, batches):
-    """Mean over the batches of each batch's mean and unbiased variance, for both layers."""
+    """Mean over the batches of each batch's mean and biased variance, for both layers."""
     first, second, _ = (
         w.permute(0, 3, 1, 2) if w.ndim == 4 else w for w in model.weights().values()
     )
@@ -60,10 +61,7 @@ def by_hand(model, batches):
         h = np.maximum((h - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0)
         collected[1].append(F.conv2d(torch.tensor(h), second, padding=1).numpy())
     return [
-        (
-            np.mean([h.mean((0, 2, 3)) for h in outputs], axis=0),
-            np.mean([h.swapaxes(0, 1).reshape(h.shape[1], -1).var(1, ddof=1) for h in outputs], 0),
-        )
+        tuple(np.mean([f(h, (0, 2, 3)) for h in outputs], axis=0) for f in (np.mean, np.var))
         for outputs in collected
     ]
 

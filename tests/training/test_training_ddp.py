@@ -20,6 +20,7 @@ from training.test_training_runner import TRADES, Stop, assert_equal, changed, r
 from rewire.data.batches import TrainBatches
 from rewire.data.images import ImageSet
 from rewire.errors import InputError
+from rewire.models.norm import BatchNorm2d
 from rewire.tracking import NullTracker
 from rewire.training.distributed import BatchShare, Group, check_alike
 from rewire.training.processes import check_processes, joined, start_helper
@@ -99,7 +100,7 @@ def normalised(group: Group | None) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     x = torch.rand(8, 3, 4, 4, generator=random) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1) + 2
     factor = torch.rand(8, 3, 4, 4, generator=random)
-    body = nn.Sequential(nn.BatchNorm2d(3))
+    body = nn.Sequential(BatchNorm2d(3))
     if group is not None:
         share_norms(body, group)
         x, factor = x[group.rank :: 2], factor[group.rank :: 2]

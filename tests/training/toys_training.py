@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from rewire.connectivity.strategies import StrategyOptions
 from rewire.models.layout import total_size
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.rng import generator
 from rewire.tracking import NullTracker
@@ -29,11 +30,11 @@ def body() -> nn.Sequential:
     """3 → 4 → 6 channels and a dense layer, on 8×8 images: 108 + 216 + 480 weights."""
     return nn.Sequential(
         SparseConv2d(3, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
+        BatchNorm2d(4),
         nn.ReLU(),
         nn.MaxPool2d(2),
         SparseConv2d(4, 6, 3, padding=1),
-        nn.BatchNorm2d(6),
+        BatchNorm2d(6),
         nn.ReLU(),
         nn.Flatten(),
         SparseLinear(6 * 16, CLASSES),

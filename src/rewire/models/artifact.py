@@ -1,12 +1,15 @@
 """Trained networks as safetensors files, with the network's description.
 
-Of a sparse network the file holds the connected weights only.
+Of a sparse network the file holds the connected weights only, and the name of its description says
+in which order the first dense layer sees its inputs: height, width, channel. In older files, with
+another name, it is channel, height, width.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,10 @@ from rewire.files import MANIFEST, atomic_path, read_json, sha256
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork
+from rewire.models.vgg import FlattenChannelsLast
 
+# One of them is all of a file's metadata: safetensors would write two in any order.
+_MODEL, _MODEL_HWC = "model", "model_hwc"
 _INDEX, _VALUE, _REST = "sparse.index", "sparse.value", "dense."
 # What building a network from a damaged description, or filling it, can raise.
 UNFIT = (
@@ -44,7 +50,8 @@ def save_network(
         model: the network, or the `network_tensors` of it.
         spec: name, width, classes and image_size, with which it can be built again.
     """
-    _write(path, network_tensors(model) if isinstance(model, SparseNetwork) else model, spec)
+    tensors = network_tensors(model) if isinstance(model, SparseNetwork) else model
+    _write(path, tensors, {_MODEL_HWC: spec})
 
 
 def network_tensors(model: SparseNetwork) -> dict[str, Tensor]:
@@ -67,13 +74,15 @@ def save_dense(path: str | Path, model: DenseNetwork, *, spec: Mapping[str, Any]
         model: the network.
         spec: name, width and dropout, with which it can be built again.
     """
-    _write(path, {k: v.contiguous() for k, v in model.state_dict().items()}, spec)
+    _write(path, {k: v.contiguous() for k, v in model.state_dict().items()}, {_MODEL: spec})
 
 
 def load_network(
     path: str | Path, *, expected: Mapping[str, Any] | None = None
 ) -> tuple[SparseNetwork, dict[str, Any]]:
     """Rebuild a network that `save_network` wrote, in eval mode.
+
+    Weights of an older file are put in today's order: the network computes what it always did.
 
     Args:
         path: the file.
@@ -85,7 +94,7 @@ def load_network(
     Raises:
         InputError: if the file is missing, damaged, no such file, or of another network.
     """
-    spec, tensors = _read(path, expected)
+    name, spec, tensors = _read(path, expected, names=(_MODEL, _MODEL_HWC))
     try:
         model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
         flat = torch.zeros_like(model.theta)
@@ -93,6 +102,8 @@ def load_network(
         if len(index) and int(index.min()) < 0:
             raise IndexError(f"index {int(index.min())} is negative")
         flat[index] = tensors.pop(_VALUE)
+        if name == _MODEL:
+            channels_to_the_end(model, flat)
         rest = {name.removeprefix(_REST): value for name, value in tensors.items()}
         rest |= {"theta": flat.abs(), "sign": torch.where(flat < 0, -1.0, 1.0)}
         model.load_state_dict(rest)
@@ -112,7 +123,7 @@ def load_dense(path: str | Path, *, expected: Mapping[str, Any] | None = None) -
     Raises:
         InputError: as `load_network`.
     """
-    spec, tensors = _read(path, expected)
+    _, spec, tensors = _read(path, expected, names=(_MODEL,))
     try:
         model = build_dense(**spec, seed=0)
         model.load_state_dict(tensors)
@@ -122,23 +133,49 @@ def load_dense(path: str | Path, *, expected: Mapping[str, Any] | None = None) -
     return model.eval()
 
 
-def _write(path: str | Path, tensors: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
-    metadata = {"model": json.dumps(dict(spec), sort_keys=True)}
+def channels_to_the_end(model: SparseNetwork, flat: Tensor) -> None:
+    """Reorder the first dense layer's inputs from channel, height, width to height, width, channel.
+
+    Nothing is done to a network that does not flatten positions.
+
+    Args:
+        model: the network.
+        flat: (N,) weights in the order of its θ, changed in place.
+    """
+    if not any(isinstance(module, FlattenChannelsLast) for module in model.modules()):
+        return
+    for before, layer in pairwise(model.layers):
+        if len(before.shape) == 4 and len(layer.shape) == 2:
+            outputs, channels = layer.fan_out, before.fan_out
+            entries = layer.of(flat)
+            entries.copy_(entries.view(outputs, channels, -1).mT.reshape(-1))
+
+
+def _write(
+    path: str | Path, tensors: Mapping[str, Tensor], described: Mapping[str, Mapping[str, Any]]
+) -> None:
+    metadata = {name: json.dumps(dict(spec), sort_keys=True) for name, spec in described.items()}
     with atomic_path(path) as temporary:
         save_file({k: v.cpu() for k, v in tensors.items()}, temporary, metadata=metadata)
 
 
 def _read(
-    path: str | Path, expected: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors of a file that `_write` wrote; refuses any other."""
+    path: str | Path, expected: Mapping[str, Any] | None, *, names: Sequence[str]
+) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Name and value of the description in a file that `_write` wrote, and its tensors.
+
+    Refuses any other file, and a description that has none of the `names`.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"missing checkpoint '{path}': run the stage that writes it first")
     check_listed(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            spec = json.loads(file.metadata()["model"])
+            ((described, text),) = dict(file.metadata()).items()
+            if described not in names:
+                raise ValueError(f"it has {described!r} and no {names[-1]!r}")
+            spec = json.loads(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"checkpoint '{path}' is damaged or of another kind: {error}") from error
@@ -148,7 +185,7 @@ def _read(
         )
     if expected is not None and spec != dict(expected):
         raise InputError(f"checkpoint '{path}' is of another model: {spec}, not {dict(expected)}")
-    return spec, tensors
+    return described, spec, tensors
 
 
 def check_listed(path: Path) -> None:

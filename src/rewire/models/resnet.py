@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 from rewire.models.vgg import scaled
 
@@ -17,15 +18,15 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, stride: int):
         super().__init__()
         self.conv1 = SparseConv2d(inputs, outputs, 3, stride=stride, padding=1)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.norm1 = BatchNorm2d(outputs)
         self.conv2 = SparseConv2d(outputs, outputs, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.norm2 = BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 OrderedDict(
                     conv=SparseConv2d(inputs, outputs, 1, stride=stride),
-                    norm=nn.BatchNorm2d(outputs),
+                    norm=BatchNorm2d(outputs),
                 )
             )
 
@@ -39,7 +40,7 @@ def resnet18(*, width: float, classes: int) -> nn.Module:
     channels = [scaled(c, width) for c in (64, 128, 256, 512)]
     parts: list[tuple[str, nn.Module]] = [
         ("stem", SparseConv2d(3, channels[0], 3, padding=1)),
-        ("norm", nn.BatchNorm2d(channels[0])),
+        ("norm", BatchNorm2d(channels[0])),
         ("relu", nn.ReLU(inplace=True)),
     ]
     inputs = channels[0]

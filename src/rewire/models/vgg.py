@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
 
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 
 # Output channels; "M" is a 2×2 max-pool.
 VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512)
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 HIDDEN = 256
+
+
+class FlattenChannelsLast(nn.Module):
+    """(B, C, H, W) → (B, H·W·C), ordered height, width, channel as in the reference (thesis, 1).
+
+    Neighbours along the input axis of the dense layer behind it are channels of one position. It
+    copies nothing where x is stored channels-last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -37,14 +49,14 @@ def vgg(plan: tuple[int | str, ...], *, width: float, classes: int, image_size: 
         parts += [
             (f"conv{convolutions}", SparseConv2d(inputs, outputs, 3, padding=1)),
             # TensorFlow's momentum .9 of the running average is PyTorch's .1.
-            (f"norm{convolutions}", nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1)),
+            (f"norm{convolutions}", BatchNorm2d(outputs, eps=1e-5, momentum=0.1)),
             (f"relu{convolutions}", nn.ReLU(inplace=True)),
         ]
         inputs = outputs
     hidden = scaled(HIDDEN, width)
     features = inputs * (image_size // 2**pools) ** 2
     parts += [
-        ("flatten", nn.Flatten()),
+        ("flatten", FlattenChannelsLast()),
         ("dense1", SparseLinear(features, hidden)),
         ("relu_dense1", nn.ReLU(inplace=True)),
         ("dense2", SparseLinear(hidden, hidden)),

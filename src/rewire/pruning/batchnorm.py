@@ -12,7 +12,8 @@ from torch import Tensor, nn
 def reestimate_batchnorm(model: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Replace all running statistics by the plain average over `batches` (in place).
 
-    Only the BatchNorm layers are put in training mode, and put back.
+    Only the BatchNorm layers are put in training mode, and put back. Which variance of a batch is
+    averaged is the layer's matter: `models.norm.BatchNorm2d` takes the biased one, as in training.
 
     Args:
         model: the changed network.

@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rewire.models.norm import BatchNorm2d
 from rewire.training.distributed import Group
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch is that of all processes together; each has equally many images.
+class SharedBatchNorm2d(BatchNorm2d):
+    """`BatchNorm2d` whose batch is that of all processes together; each has equally many images.
 
     Parameters, statistics and evaluation are those of the layer that it replaces.
 
@@ -38,10 +39,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         mean = means.mean(0)
         variance = (variances + (means - mean) ** 2).mean(0)
         with torch.no_grad():
-            count = self.group.size * x.numel() // self.num_features
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         centred = wide - _channels(mean)
         return torch.addcmul(_channels(self.bias), centred, _channels(scale)).to(x.dtype)
