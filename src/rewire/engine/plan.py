@@ -16,6 +16,7 @@ from rewire.engine.library import Geometry, lanes
 from rewire.engine.index import LayerIndex
 from rewire.engine.ops import Blocked, affine, batch_norm, convolve, linear, pack, unpack
 from rewire.errors import InputError
+from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 
 
@@ -200,7 +201,7 @@ class _Norm:
         )
         norm.num_batches_tracked += 1
         count = x.images * x.data.shape[2] * x.data.shape[3]
-        if not getattr(norm, "biased", False):
+        if not isinstance(norm, BatchNorm2d):  # PyTorch's own divides by n − 1
             variance = variance * (count / (count - 1))
         norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
         norm.running_var.mul_(1 - norm.momentum).add_(variance, alpha=norm.momentum)
