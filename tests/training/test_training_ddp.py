@@ -53,7 +53,7 @@ def test_one_other_process_is_started_and_ends_as_it_should(tmp_path, monkeypatc
 
 
 def test_two_processes_train_the_network_of_one(pair, tmp_path):
-    alone = run(changed(trainer_threads=1), tmp_path)
+    alone = run(changed(trainer_threads=1, trainer_engine="dense"), tmp_path)
     assert torch.equal(pair.model.theta > 0, alone.model.theta > 0)
     ours, theirs = pair.model.state_dict(), alone.model.state_dict()
     for name in theirs:

@@ -90,7 +90,13 @@ class Walk:
     def __init__(self):
         layers = lay_out([("conv", (8, 3, 3, 8)), ("dense", (20, 30))])
         theta = torch.where(torch.rand(total_size(layers), generator=generator(0, "w")) < 0.1, 1, 0)
-        self.model = SimpleNamespace(theta=torch.nn.Parameter(theta.float()), layers=layers)
+        self.known = None
+        self.model = SimpleNamespace(
+            theta=torch.nn.Parameter(theta.float()), layers=layers, know_connected=self.know
+        )
+
+    def know(self, connected):
+        self.known = connected
 
     def go(self, callback, steps):
         optimiser = SimpleNamespace(param_groups=[{"lr": 0.1}])

@@ -91,7 +91,7 @@ class Rewiring(pl.Callback):
         self._connected: Tensor | None = None
         self._tables: StaticTables | None = None
         self._lr = 0.0
-        self._optimiser: torch.optim.Optimizer | None = None
+        self._moving: Callable[[torch.nn.Parameter], Tensor | None] = lambda parameter: None
 
     @property
     def surplus_steps(self) -> int:
@@ -130,7 +130,9 @@ class Rewiring(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self._lr, self._optimiser = optimizer.param_groups[0]["lr"], optimizer
+        self._lr = optimizer.param_groups[0]["lr"]
+        # Of a step over all entries, any may have become connected.
+        self._moving = getattr(optimizer, "moving", lambda parameter: None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
@@ -152,8 +154,8 @@ class Rewiring(pl.Callback):
     def _sample(self, model, random: torch.Generator, *, step: int) -> Connectivity:
         theta, layers = model.theta.data, model.layers
         alive = add_noise(theta, self._connected, lr=self._lr, generator=random)
-        moving = self._optimiser.moving(model.theta)
-        connected = connected_entries(theta, alive=alive, others=moving)
+        others = self._moving(model.theta)
+        connected = connected_entries(theta, alive=alive, others=others)
         before = theta > 0 if self.check else None
         result = sample_connectivity(
             theta,

@@ -160,7 +160,7 @@ def fit_network(
         share_norms(model, group)
     alone = group.size == 1
     engine = set_engine(
-        "dense" if compiling or not alone else settings["engine"],
+        "dense" if compiling or not alone else settings.get("engine", "auto"),
         model,
         device,
         share=1 - config["sparsity"],
