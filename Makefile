@@ -13,7 +13,7 @@ help: ## List the targets
 
 setup: $(VENV)/.ready ## Create the environment with the pinned versions
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt setup.py $(wildcard src/rewire/engine/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,attacks,dev]'
 	touch $@

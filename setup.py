@@ -3,13 +3,17 @@
 Without a compiler the installation succeeds, and dense PyTorch is used.
 """
 
+import hashlib
 import platform
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCE = "src/rewire/engine/native/engine.cpp"
-FLAGS = ["-std=c++20", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
+NATIVE = Path("src/rewire/engine/native")
+SOURCES = sorted(NATIVE.iterdir())
+# Products and sums are rounded one by one, but for those that the source fuses itself.
+FLAGS = ["-std=c++20", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 ISAS = {"plain": []}
 if platform.machine() in ("x86_64", "AMD64"):
     ISAS |= {
@@ -18,12 +22,13 @@ if platform.machine() in ("x86_64", "AMD64"):
     }
 
 
+def fingerprint() -> str:
+    """Of the sources, so that a build that is older than they are is noticed (library.py)."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
+
+
 class BuildEngine(build_ext):
     """Plain shared libraries: called through ctypes, they know nothing of Python."""
-
-    def finalize_options(self):
-        super().finalize_options()
-        self.parallel = self.parallel or True
 
     def get_ext_filename(self, fullname):
         return fullname.replace(".", "/") + ".so"
@@ -33,18 +38,12 @@ class BuildEngine(build_ext):
 
     def run(self):
         super().run()
-        missing = [ext.name for ext in self.extensions if not self._is_there(ext)]
-        if missing:
+        if not all(Path(self.get_ext_fullpath(ext.name)).is_file() for ext in self.extensions):
             print(
                 "rewire: the sparse engine was not built, dense PyTorch will be used. For training "
-                "at the cost of the connected weights install a C++20 compiler (g++ 11 or later, "
-                "clang 14 or later) and install the package again."
+                "at the cost of the connected weights install a C++20 compiler (g++ 12 or later, "
+                "clang 15 or later) and install the package again."
             )
-
-    def _is_there(self, ext):
-        from pathlib import Path
-
-        return Path(self.get_ext_fullpath(ext.name)).is_file()
 
 
 setup(
@@ -52,11 +51,11 @@ setup(
     ext_modules=[
         Extension(
             f"rewire.engine._kernels_{isa}",
-            [SOURCE],
-            depends=[f"src/rewire/engine/native/{name}.h" for name in (
-                "conv", "index", "layout", "line", "norm", "threads", "update")],
+            [str(NATIVE / "engine.cpp")],
+            depends=[str(path) for path in SOURCES],
+            define_macros=[("REWIRE_SOURCE", f'"{fingerprint()}"')],
             language="c++",
-            extra_compile_args=[*FLAGS, *flags],
+            extra_compile_args=[*FLAGS, "-pthread", *flags],
             extra_link_args=["-pthread"],
             optional=True,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
@@ -19,6 +20,7 @@ from rewire.errors import InputError, unknown_name
 
 ISAS = ("avx512", "avx2", "plain")
 """Instruction sets with a build of their own, the fastest first."""
+AGAIN = "install the package again (`make setup`)"
 CHOICE = "REWIRE_ENGINE_ISA"
 """Environment variable that names the build to take, or `none`."""
 FLOAT32, BFLOAT16 = 0, 1
@@ -67,6 +69,7 @@ _SIGNATURES = {
         None,
         [*_SHAPE, c_int, c_int, *[c_void_p] * 6, c_int, *[c_void_p] * 3, c_int],
     ),
+    "rewire_run_single": (None, [*[c_void_p] * 3, c_int, c_int]),
     "rewire_pack": (None, [c_int, c_void_p, c_void_p, *[c_int] * 4, c_void_p, c_int]),
     "rewire_unpack": (None, [c_int, c_void_p, *[c_int] * 4, c_void_p, c_int]),
     "rewire_step": (None, [*[c_void_p] * 5, c_int64, c_int32, *[c_float] * 3]),
@@ -97,10 +100,23 @@ def open_build(isa: str) -> ctypes.CDLL:
     if isa != "plain" and not _supported(isa):
         raise InputError(f"the engine's build '{isa}' cannot run on this processor.")
     library = ctypes.CDLL(str(builds[isa]))
+    if _is_stale(library):
+        raise InputError(f"the sparse engine's build is older than its source: {AGAIN}.")
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def _is_stale(library: ctypes.CDLL) -> bool:
+    """Whether a build was made of other sources than those beside it."""
+    sources = sorted((Path(__file__).parent / "native").glob("*"))
+    if not sources:  # an installed package can come without them
+        return False
+    library.rewire_source.restype = c_char_p
+    made_of = library.rewire_source().decode()
+    here = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    return made_of not in ("", here)
 
 
 def _supported(isa: str) -> bool:
@@ -109,30 +125,32 @@ def _supported(isa: str) -> bool:
 
 
 @functools.cache
-def _chosen(wanted: str | None) -> str | None:
+def _chosen(wanted: str | None) -> tuple[str | None, str | None]:
+    """(instruction set, None), or (None, why there is none)."""
     if wanted == "none":
-        return None
+        return None, f"the sparse engine is switched off by {CHOICE}=none"
     if wanted:
         open_build(wanted)
-        return wanted
-    return next((isa for isa in built() if isa == "plain" or _supported(isa)), None)
+        return wanted, None
+    if not built():
+        return None, (
+            "the sparse engine was not built: install a C++20 compiler (g++ 12 or later, clang 15 "
+            f"or later) and {AGAIN}"
+        )
+    try:
+        return next(isa for isa in built() if isa == "plain" or _supported(isa)), None
+    except InputError as error:
+        return None, str(error).rstrip(".")
 
 
 def instruction_set() -> str | None:
     """The instruction set of the build that is used; None where there is no engine."""
-    return _chosen(os.environ.get(CHOICE))
+    return _chosen(os.environ.get(CHOICE))[0]
 
 
 def unavailable() -> str | None:
     """Why the engine cannot be used, and what to do; None where it can."""
-    if instruction_set() is not None:
-        return None
-    if os.environ.get(CHOICE) == "none":
-        return f"the sparse engine is switched off by {CHOICE}=none"
-    return (
-        "the sparse engine was not built: install a C++20 compiler (g++ 11 or later, clang 14 or "
-        "later) and install the package again"
-    )
+    return _chosen(os.environ.get(CHOICE))[1]
 
 
 def kernels() -> ctypes.CDLL:

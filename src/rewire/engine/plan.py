@@ -37,7 +37,7 @@ class _Tracer(fx.Tracer):
     """Sees whole layers, ours like PyTorch's, and the operations between them."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return not any(True for _ in module.children())
+        return not isinstance(module, nn.Sequential) and not any(True for _ in module.children())
 
 
 class Plan:
@@ -67,7 +67,7 @@ class Plan:
             module for module in modules.values() if isinstance(module, SparseConv2d | SparseLinear)
         ]
         numbers = {id(module): number for number, module in enumerate(self.sparse)}
-        self._special: dict[fx.Node, _Conv | _Linear | _Norm] = {}
+        self._special: dict[fx.Node, Conv | Linear | Norm] = {}
         self._absorbed: set[fx.Node] = set()  # the work of these is done by a BatchNorm before
         for node in self.graph.nodes:
             if node.op != "call_module" or node in self._absorbed:
@@ -82,9 +82,13 @@ class Plan:
                 if after is not None and _is_pool(after, modules):
                     pool, last = True, after
                     self._absorbed.add(last)
-                self._special[node] = _Norm(module, relu=relu, pool=pool)
+                before = self._special.get(node.args[0])
+                alone = isinstance(before, Conv) and len(node.args[0].users) == 1
+                self._special[node] = Norm(
+                    module, relu=relu, pool=pool, follows=before if alone else None
+                )
             elif id(module) in numbers:
-                kind = _Conv if isinstance(module, SparseConv2d) else _Linear
+                kind = Conv if isinstance(module, SparseConv2d) else Linear
                 self._special[node] = kind(module, numbers[id(module)])
         self._modules = modules
 
@@ -92,25 +96,25 @@ class Plan:
         """Shapes of all sparse layers, in their order, for images (C, H, W)."""
         found: dict[int, Geometry] = {}
 
-        def shape_only(step: _Conv | _Linear | _Norm, x: Tensor) -> Tensor:
-            if isinstance(step, _Norm):
+        def shape_only(step: Conv | Linear | Norm, x: Tensor) -> Tensor:
+            if isinstance(step, Norm):
                 return F.max_pool2d(x, 2) if step.pool else x
             g = found[step.number] = _geometry(step.module, x.shape, storage)
-            maps = () if isinstance(step, _Linear) else (g.out_height, g.out_width)
+            maps = () if isinstance(step, Linear) else (g.out_height, g.out_width)
             return x.new_zeros(len(x), g.outputs, *maps)
 
         def undisturbed(module: nn.Module) -> nn.Module:
             return copy.deepcopy(module).eval()
 
         with torch.no_grad():
-            self._walk(torch.zeros(1, *image), shape_only, undisturbed)
+            self.walk(torch.zeros(1, *image), shape_only, undisturbed)
         return [found[number] for number in range(len(self.sparse))]
 
     def __call__(self, x: Tensor, weights: Weights, storage: torch.dtype) -> Tensor:
         """Logits (B, classes) in float32."""
-        return self._walk(x, lambda step, x: step(x, weights, storage), lambda module: module)
+        return self.walk(x, lambda step, x: step(x, weights, storage), lambda module: module)
 
-    def _walk(
+    def walk(
         self,
         x: Tensor,
         run: Callable[[Any, Any], Any],
@@ -140,6 +144,40 @@ class Plan:
                     del held[argument]
         raise AssertionError("a graph ends with its output")
 
+    def norms(self) -> list[Norm]:
+        """Every BatchNorm that the engine computes."""
+        return [step for step in self._special.values() if isinstance(step, Norm)]
+
+    def norm_after(self, conv: Conv) -> Norm | None:
+        """The BatchNorm that alone reads this convolution."""
+        return next((norm for norm in self.norms() if norm.follows is conv), None)
+
+    def relu_after(self, conv: Conv) -> bool:
+        """Whether a ReLU follows that BatchNorm at once."""
+        norm = self.norm_after(conv)
+        return norm is not None and norm.relu
+
+    def step(self, node: fx.Node) -> Conv | Linear | Norm | None:
+        """What the engine does for a node; None for what it does not do."""
+        return self._special.get(node)
+
+    def is_absorbed(self, node: fx.Node) -> bool:
+        """Whether an operation before it does its work, too."""
+        return node in self._absorbed
+
+    def is_sum(self, node: fx.Node) -> bool:
+        """Whether it adds two activations."""
+        return node.op == "call_function" and node.target in (operator.add, torch.add)
+
+    def relu_follows(self, node: fx.Node) -> fx.Node | None:
+        """The ReLU that alone reads a node."""
+        after = _only_user(node)
+        return after if after is not None and _is_relu(after, self._modules) else None
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that a node calls."""
+        return self._modules[node.target] if node.op == "call_module" else None
+
     def _ordinary(
         self,
         node: fx.Node,
@@ -149,7 +187,7 @@ class Plan:
         """An operation that is not sparse: in blocked form if it treats all lanes alike."""
         args = [value(a) for a in node.args]
         if args and all(isinstance(a, Blocked) for a in args):
-            if node.op == "call_function" and node.target in (operator.add, torch.add):
+            if self.is_sum(node):
                 return Blocked(args[0].data + args[1].data, args[0].images)
             if _is_relu(node, self._modules):
                 return Blocked(F.relu(args[0].data), args[0].images)
@@ -164,7 +202,7 @@ class Plan:
         return node.target(*args, **kwargs)
 
 
-class _Conv:
+class Conv:
     def __init__(self, module: SparseConv2d, number: int) -> None:
         self.module, self.number = module, number
 
@@ -173,7 +211,7 @@ class _Conv:
         return convolve(x, weights.values[self.number], weights.layers[self.number])
 
 
-class _Linear:
+class Linear:
     def __init__(self, module: SparseLinear, number: int) -> None:
         self.module, self.number = module, number
 
@@ -182,20 +220,27 @@ class _Linear:
         return linear(_plain(x), weights.values[self.number], self.module.bias, layer)
 
 
-class _Norm:
+class Norm:
     """BatchNorm2d with the ReLU and the pool that follow it."""
 
-    def __init__(self, module: nn.BatchNorm2d, *, relu: bool, pool: bool) -> None:
+    def __init__(
+        self, module: nn.BatchNorm2d, *, relu: bool, pool: bool, follows: Conv | None
+    ) -> None:
         self.module, self.relu, self.pool = module, relu, pool
+        self.follows = follows  # the convolution that nothing else reads
+
+    @torch.no_grad()
+    def constants(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift by channel in evaluation mode."""
+        norm = self.module
+        scale = norm.weight * (norm.running_var.double() + norm.eps).rsqrt().float()
+        return scale, norm.bias - norm.running_mean * scale
 
     def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
         norm = self.module
         x = x if isinstance(x, Blocked) else pack(x, storage)
         if not norm.training:
-            inverse = (norm.running_var.double() + norm.eps).rsqrt().float()
-            scale = norm.weight.detach() * inverse
-            shift = norm.bias.detach() - norm.running_mean * scale
-            return affine(x, scale, shift, relu=self.relu, pool=self.pool)
+            return affine(x, *self.constants(), relu=self.relu, pool=self.pool)
         out, mean, variance = batch_norm(
             x, norm.weight, norm.bias, eps=norm.eps, relu=self.relu, pool=self.pool
         )

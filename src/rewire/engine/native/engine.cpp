@@ -3,6 +3,7 @@
 #include "index.h"
 #include "layout.h"
 #include "norm.h"
+#include "single.h"
 #include "update.h"
 #include <cstdlib>
 #include <string>
@@ -38,6 +39,15 @@ const char* rewire_isa() {
   return "avx2";
 #else
   return "plain";
+#endif
+}
+
+// Fingerprint of the sources of this build (setup.py).
+const char* rewire_source() {
+#if defined(REWIRE_SOURCE)
+  return REWIRE_SOURCE;
+#else
+  return "";
 #endif
 }
 
@@ -164,6 +174,16 @@ void rewire_tail_back(int storage, int images, int channels, int height, int wid
                      data<S>(grad), scale, shift, mean, inverse, batch != 0, dscale, dshift,
                      data<S>(dz), threads);
   });
+}
+
+// One image (channels, height, width) through a network; `ops` in their order.
+void rewire_run_single(const float* image, const Plane* input, const Operation* ops, int n,
+                       int threads) {
+  for (int c = 0; c < input->channels; ++c)
+    for (int y = 0; y < input->height; ++y)
+      std::memcpy(input->pixel(c, y, 0), image + ((size_t)c * input->height + y) * input->width,
+                  sizeof(float) * input->width);
+  for (int i = 0; i < n; ++i) run_single(ops[i], threads);
 }
 
 void rewire_pack(int storage, const float* x, const int64_t* strides, int images, int channels,
