@@ -81,7 +81,9 @@ class Inference:
         layer, shift = layers[step.number], self._shifts[step.number]
         if isinstance(step, Linear):
             x = unpack(x) if isinstance(x, Blocked) else x
-            return unpack(_convolved(pack(x[:, :, None, None], torch.float32), layer, shift, False)).flatten(1)
+            return unpack(
+                _convolved(pack(x[:, :, None, None], torch.float32), layer, shift, False)
+            ).flatten(1)
         x = x if isinstance(x, Blocked) else pack(x, torch.float32)
         return _convolved(x, layer, shift, self._plan.relu_after(step))
 
@@ -123,7 +125,10 @@ def _folded(model: SparseNetwork, plan: Plan) -> tuple[Tensor, list[Tensor | Non
 class _Plane(ctypes.Structure):
     """`Plane` of native/single.h."""
 
-    _fields_ = [("data", c_void_p), *[(n, c_int32) for n in ("channels", "height", "width", "border")]]
+    _fields_ = [
+        ("data", c_void_p),
+        *[(n, c_int32) for n in ("channels", "height", "width", "border")],
+    ]
 
 
 class _Operation(ctypes.Structure):
@@ -217,9 +222,7 @@ class _Single:
                     relu.add(follower)
         raise AssertionError("a graph ends with its output")
 
-    def _one(
-        self, plan: Plan, node: fx.Node, args: list[_Maps], relu: bool
-    ) -> tuple[bool, _Maps]:
+    def _one(self, plan: Plan, node: fx.Node, args: list[_Maps], relu: bool) -> tuple[bool, _Maps]:
         """(whether the ReLU behind it was done, too; maps) of one operation."""
         step, x = plan.step(node), args[0]
         p = x.plane

@@ -294,6 +294,4 @@ def _geometry(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> Geo
     height, width = shape[2:]
     stride, padding = module.stride, module.padding
     sizes = [(size + 2 * padding - kernel) // stride + 1 for size in (height, width)]
-    return Geometry(
-        inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage)
-    )
+    return Geometry(inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.nearest import Search
-from rewire.connectivity.static import place_births
+from rewire.connectivity.static import is_static, place_births
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
@@ -27,6 +27,7 @@ from rewire.tracking import Tracker
 from rewire.training.compiled import CompiledNetwork, compile_mode, compiled_placement
 from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.distributed import ALONE, Averaging, BatchShare, Group
+from rewire.training.finite import Finite
 from rewire.training.fixed import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
@@ -212,11 +213,15 @@ def fit_network(
     )
     judged = len(validation) and group.leads
     held_out = EvalBatches(validation, batch_size=500, device=device) if judged else None
+    # A look waits for the device; on a CPU, and where sampling waits anyway, it may be every step.
+    waits_anyway = not fixed and (settings["check"] or not is_static(strategy, options))
+    often = device.type == "cpu" or waits_anyway
+    finite = Finite(every=1 if often else settings["log_every"])
     trainer = fit(
         module,
         batches if alone else BatchShare(batches, group),
         held_out=held_out,
-        callbacks=[*([] if alone else [Averaging(group)]), rewiring, selections, history],
+        callbacks=[*([] if alone else [Averaging(group)]), finite, rewiring, selections, history],
         device=device,
         precision=precision,
         checkpoints=checkpoints,
