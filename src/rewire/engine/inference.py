@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from rewire.engine.buffers import empty
 from rewire.engine.index import Index, LayerIndex

@@ -174,5 +174,6 @@ def pointer(tensor: Tensor | None) -> int | None:
     """Where a contiguous tensor on the CPU lies."""
     if tensor is None:
         return None
-    assert tensor.is_contiguous() and tensor.is_cpu, "the engine reads contiguous CPU tensors"
+    assert tensor.is_cpu, "the engine computes on the CPU"
+    assert tensor.is_contiguous(), "the engine reads contiguous tensors"
     return tensor.data_ptr()

@@ -66,7 +66,7 @@ def linear(x: Tensor, values: Tensor, bias: Tensor | None, layer: LayerIndex) ->
 
 
 def affine(x: Blocked, scale: Tensor, shift: Tensor, *, relu: bool, pool: bool) -> Blocked:
-    """scale·x + shift by channel (both (C,), constants), then ReLU, then 2×2 max-pool of stride 2."""
+    """scale·x + shift by channel (both (C,), constants), then ReLU, then 2×2 max-pool."""
     return Blocked(_Affine.apply(x.data, scale, shift, x.images, relu, pool), x.images)
 
 

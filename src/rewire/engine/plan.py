@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from rewire.engine.library import Geometry, lanes
 from rewire.engine.index import LayerIndex
+from rewire.engine.library import Geometry, lanes
 from rewire.engine.ops import Blocked, affine, batch_norm, convolve, linear, pack, unpack
 from rewire.errors import InputError
 from rewire.models.norm import BatchNorm2d
