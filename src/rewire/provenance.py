@@ -19,10 +19,14 @@ PACKAGES = (
 )
 
 
-def provenance(*, seconds: float | None = None) -> dict[str, Any]:
+def provenance(*, seconds: float | None = None, engine: str | None = None) -> dict[str, Any]:
     """Hardware, versions and commit of this process, and the wall-clock time of its work.
 
     Not part of any pipeline output: it differs between two equal runs.
+
+    Args:
+        seconds: of the work.
+        engine: instruction set of the sparse engine that was at hand, if any.
     """
     import torch
 
@@ -37,6 +41,7 @@ def provenance(*, seconds: float | None = None) -> dict[str, Any]:
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
+        "sparse_engine": engine,
         "versions": versions,
         "commit": commit(),
         "seconds": None if seconds is None else round(seconds, 2),

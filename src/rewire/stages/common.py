@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
+from rewire.engine.library import instruction_set
 from rewire.files import (
     is_finished,
     sha256,
@@ -124,7 +125,9 @@ def run_cell(
             names = tracked(stage, plain, decided, folder, work)
             write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
             seconds = time.perf_counter() - started
-            write_json(folder / "provenance.json", provenance(seconds=seconds))
+            write_json(
+                folder / "provenance.json", provenance(seconds=seconds, engine=instruction_set())
+            )
             write_manifest(folder, config=decided, names=[*names, "config.yaml"])
             drop_parts(folder)
     except BaseException:

@@ -34,11 +34,11 @@ class Finite(pl.Callback):
     ) -> None:
         self._losses.append(module.latest["loss"])
         if trainer.global_step % self.every == 0:
-            self._look(trainer, module.model.theta)
+            self._look(trainer, _moved(module.model.theta))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self._losses:
-            self._look(trainer, module.model.theta)
+            self._look(trainer, _moved(module.model.theta))
         for name, value in module.model.state_dict().items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise diverged(f"{name} is not finite", trainer.global_step, trainer)
@@ -47,9 +47,9 @@ class Finite(pl.Callback):
             raise diverged(f"the validation loss is {validation}", trainer.global_step, trainer)
 
     @torch.no_grad()
-    def _look(self, trainer: pl.Trainer, theta: Tensor) -> None:
+    def _look(self, trainer: pl.Trainer, weights: Tensor) -> None:
         # Numbers that are not finite stay so in a sum: one pass, no mask, one wait.
-        *losses, total = torch.stack([*self._losses, theta.sum()]).tolist()
+        *losses, total = torch.stack([*self._losses, weights.sum()]).tolist()
         self._losses = []
         last = trainer.global_step
         for step, loss in enumerate(losses, start=last - len(losses) + 1):
@@ -57,6 +57,14 @@ class Finite(pl.Callback):
                 raise diverged(f"the loss is {loss}", step, trainer)
         if not math.isfinite(total):
             raise diverged("weights are not finite", last, trainer)
+
+
+@torch.no_grad()
+def _moved(theta: Tensor) -> Tensor:
+    """The entries that the last step changed by a gradient: all, or those that a sparse one has."""
+    if theta.grad is None or not theta.grad.is_sparse:
+        return theta
+    return theta.index_select(0, theta.grad._indices()[0])
 
 
 def diverged(what: str, step: int, trainer: pl.Trainer) -> InputError:
