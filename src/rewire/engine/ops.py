@@ -71,14 +71,27 @@ def affine(x: Blocked, scale: Tensor, shift: Tensor, *, relu: bool, pool: bool) 
 
 
 def batch_norm(
-    x: Blocked, weight: Tensor, bias: Tensor, *, eps: float, relu: bool, pool: bool
+    x: Blocked,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float,
+    relu: bool,
+    pool: bool,
+    statistics: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Blocked, Tensor, Tensor]:
     """BatchNorm by the statistics of the batch, then ReLU, then 2×2 max-pool, where wanted.
 
+    Args:
+        statistics: mean and variance by channel to use instead, as constants.
+
     Returns:
-        The activation, and the batch's mean and biased variance by channel (no gradients).
+        The activation, and the mean and (of a batch: biased) variance that it was normalised with
+        (no gradients).
     """
-    data, mean, variance = _BatchNorm.apply(x.data, weight, bias, x.images, eps, relu, pool)
+    data, mean, variance = _BatchNorm.apply(
+        x.data, weight, bias, x.images, eps, relu, pool, statistics
+    )
     return Blocked(data, x.images), mean, variance
 
 
@@ -213,18 +226,23 @@ class _BatchNorm(Function):
         eps: float,
         relu: bool,
         pool: bool,
+        statistics: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         blocked = Blocked(data.contiguous(), images)
         channels = data.shape[1]
-        mean, variance = torch.empty(channels), torch.empty(channels)
-        kernels().rewire_moments(
-            *blocked.call(), pointer(blocked.data), pointer(mean), pointer(variance),
-            torch.get_num_threads(),
-        )  # fmt: skip
+        if statistics is None:
+            mean, variance = torch.empty(channels), torch.empty(channels)
+            kernels().rewire_moments(
+                *blocked.call(), pointer(blocked.data), pointer(mean), pointer(variance),
+                torch.get_num_threads(),
+            )  # fmt: skip
+        else:
+            mean, variance = (each.clone() for each in statistics)
         inverse = (variance.double() + eps).rsqrt().float()
         scale = weight.detach() * inverse
         shift = bias.detach() - mean * scale
         ctx.images, ctx.tail = images, (int(relu), int(pool))
+        ctx.of_batch = int(statistics is None)
         ctx.save_for_backward(blocked.data, scale, shift, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return _tail(blocked, scale, shift, ctx.tail), mean, variance
@@ -238,10 +256,10 @@ class _BatchNorm(Function):
         kernels().rewire_tail_back(
             *Blocked(data, ctx.images).call(), *ctx.tail, pointer(data),
             pointer(gradient.contiguous()), pointer(scale), pointer(shift), pointer(mean),
-            pointer(inverse), 1, pointer(dweight), pointer(dbias), pointer(dz),
+            pointer(inverse), ctx.of_batch, pointer(dweight), pointer(dbias), pointer(dz),
             torch.get_num_threads(),
         )  # fmt: skip
-        return dz, dweight, dbias, None, None, None, None
+        return dz, dweight, dbias, None, None, None, None, None
 
 
 def _tail(x: Blocked, scale: Tensor, shift: Tensor, tail: tuple[int, int]) -> Tensor:
