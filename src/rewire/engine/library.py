@@ -64,10 +64,10 @@ _SIGNATURES = {
         [c_int, POINTER(Geometry), c_int, *[c_void_p] * 6, c_int],
     ),
     "rewire_moments": (None, [*_SHAPE, *[c_void_p] * 3, c_int]),
-    "rewire_tail": (None, [*_SHAPE, c_int, c_int, *[c_void_p] * 4, c_int]),
+    "rewire_tail": (None, [*_SHAPE, c_int, c_int, *[c_void_p] * 5, c_int]),
     "rewire_tail_back": (
         None,
-        [*_SHAPE, c_int, c_int, *[c_void_p] * 6, c_int, *[c_void_p] * 3, c_int],
+        [*_SHAPE, c_int, c_int, *[c_void_p] * 7, c_int, *[c_void_p] * 3, c_int],
     ),
     "rewire_run_single": (None, [*[c_void_p] * 3, c_int, c_int]),
     "rewire_pack": (None, [c_int, c_void_p, c_void_p, *[c_int] * 4, c_void_p, c_int]),

@@ -22,14 +22,16 @@ class Lent:
         connected: (K,) flat indices.
         values: (K,) their weights, with or without their graph.
         source: the same without it; one object for one materialisation.
+        constant: whether no gradient of a parameter will be asked for.
     """
 
     connected: Tensor
     values: Tensor
     source: Tensor
+    constant: bool = False
 
     def detached(self) -> Lent:
-        return replace(self, values=self.values.detach())
+        return replace(self, values=self.values.detach(), constant=True)
 
 
 class SparseRunner:
@@ -63,7 +65,7 @@ class SparseRunner:
         storage = torch.get_autocast_dtype("cpu") if autocast else torch.float32
         index = self._index(model, tuple(x.shape[1:]), storage, lent)
         sizes = [layer.size for layer in index.layers]
-        weights = Weights(lent.values.split(sizes), index.layers)
+        weights = Weights(lent.values.split(sizes), index.layers, constant=lent.constant)
         with torch.autocast("cpu", enabled=False):
             return self.plan(x.float(), weights, storage)
 

@@ -71,14 +71,27 @@ def affine(x: Blocked, scale: Tensor, shift: Tensor, *, relu: bool, pool: bool) 
 
 
 def batch_norm(
-    x: Blocked, weight: Tensor, bias: Tensor, *, eps: float, relu: bool, pool: bool
+    x: Blocked,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float,
+    relu: bool,
+    pool: bool,
+    statistics: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Blocked, Tensor, Tensor]:
     """BatchNorm by the statistics of the batch, then ReLU, then 2×2 max-pool, where wanted.
 
+    Args:
+        statistics: mean and variance by channel to use instead, as constants.
+
     Returns:
-        The activation, and the batch's mean and biased variance by channel (no gradients).
+        The activation, and the mean and (of a batch: biased) variance that it was normalised with
+        (no gradients).
     """
-    data, mean, variance = _BatchNorm.apply(x.data, weight, bias, x.images, eps, relu, pool)
+    data, mean, variance = _BatchNorm.apply(
+        x.data, weight, bias, x.images, eps, relu, pool, statistics
+    )
     return Blocked(data, x.images), mean, variance
 
 
@@ -187,7 +200,7 @@ class _Affine(Function):
         data = data.contiguous()
         ctx.images, ctx.tail = images, (int(relu), int(pool))
         ctx.save_for_backward(data, scale, shift)
-        return _tail(Blocked(data, images), scale, shift, ctx.tail)
+        return _tail(Blocked(data, images), scale, shift, ctx.tail)[0]
 
     @staticmethod
     @once_differentiable
@@ -196,8 +209,8 @@ class _Affine(Function):
         dz = empty(tuple(data.shape), data.dtype)
         kernels().rewire_tail_back(
             *Blocked(data, ctx.images).call(), *ctx.tail, pointer(data),
-            pointer(gradient.contiguous()), pointer(scale), pointer(shift), None, None, 0, None,
-            None, pointer(dz), torch.get_num_threads(),
+            pointer(gradient.contiguous()), None, pointer(scale), pointer(shift), None, None, 0,
+            None, None, pointer(dz), torch.get_num_threads(),
         )  # fmt: skip
         return dz, None, None, None, None, None
 
@@ -213,46 +226,56 @@ class _BatchNorm(Function):
         eps: float,
         relu: bool,
         pool: bool,
+        statistics: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         blocked = Blocked(data.contiguous(), images)
         channels = data.shape[1]
-        mean, variance = torch.empty(channels), torch.empty(channels)
-        kernels().rewire_moments(
-            *blocked.call(), pointer(blocked.data), pointer(mean), pointer(variance),
-            torch.get_num_threads(),
-        )  # fmt: skip
+        if statistics is None:
+            mean, variance = torch.empty(channels), torch.empty(channels)
+            kernels().rewire_moments(
+                *blocked.call(), pointer(blocked.data), pointer(mean), pointer(variance),
+                torch.get_num_threads(),
+            )  # fmt: skip
+        else:
+            mean, variance = (each.clone() for each in statistics)
         inverse = (variance.double() + eps).rsqrt().float()
         scale = weight.detach() * inverse
         shift = bias.detach() - mean * scale
         ctx.images, ctx.tail = images, (int(relu), int(pool))
-        ctx.save_for_backward(blocked.data, scale, shift, mean, inverse)
+        ctx.of_batch = int(statistics is None)
+        out, winners = _tail(blocked, scale, shift, ctx.tail, keep_winners=pool)
+        ctx.save_for_backward(blocked.data, winners, scale, shift, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
-        return _tail(blocked, scale, shift, ctx.tail), mean, variance
+        return out, mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        data, scale, shift, mean, inverse = ctx.saved_tensors
+        data, winners, scale, shift, mean, inverse = ctx.saved_tensors
         dz = empty(tuple(data.shape), data.dtype) if ctx.needs_input_grad[0] else None
         dweight, dbias = torch.empty_like(mean), torch.empty_like(mean)
         kernels().rewire_tail_back(
             *Blocked(data, ctx.images).call(), *ctx.tail, pointer(data),
-            pointer(gradient.contiguous()), pointer(scale), pointer(shift), pointer(mean),
-            pointer(inverse), 1, pointer(dweight), pointer(dbias), pointer(dz),
-            torch.get_num_threads(),
+            pointer(gradient.contiguous()), pointer(winners), pointer(scale), pointer(shift),
+            pointer(mean), pointer(inverse), ctx.of_batch, pointer(dweight), pointer(dbias),
+            pointer(dz), torch.get_num_threads(),
         )  # fmt: skip
-        return dz, dweight, dbias, None, None, None, None
+        return dz, dweight, dbias, None, None, None, None, None
 
 
-def _tail(x: Blocked, scale: Tensor, shift: Tensor, tail: tuple[int, int]) -> Tensor:
+def _tail(
+    x: Blocked, scale: Tensor, shift: Tensor, tail: tuple[int, int], *, keep_winners: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """The activation and, if wanted of a pool, the entries of x that won."""
     blocks, channels, height, width, lane = x.data.shape
     maps = (height // 2, width // 2) if tail[1] else (height, width)
     out = empty((blocks, channels, *maps, lane), x.data.dtype)
+    winners = empty(tuple(out.shape), out.dtype) if keep_winners else None
     kernels().rewire_tail(
         *x.call(), *tail, pointer(x.data), pointer(scale), pointer(shift), pointer(out),
-        torch.get_num_threads(),
+        pointer(winners), torch.get_num_threads(),
     )  # fmt: skip
-    return out
+    return out, winners
 
 
 def _packed(x: Tensor, dtype: torch.dtype) -> Tensor:

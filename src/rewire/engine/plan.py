@@ -27,10 +27,12 @@ class Weights:
     Attributes:
         values: (n,) weights of each layer, with their graph.
         layers: index of each layer, with the same weights.
+        constant: whether no gradient of a parameter is asked for, only that of the images.
     """
 
     values: tuple[Tensor, ...]
     layers: list[LayerIndex]
+    constant: bool = False
 
 
 class _Tracer(fx.Tracer):
@@ -239,13 +241,20 @@ class Norm:
     def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
         norm = self.module
         x = x if isinstance(x, Blocked) else pack(x, storage)
+        tail = {"relu": self.relu, "pool": self.pool}
         if not norm.training:
-            return affine(x, *self.constants(), relu=self.relu, pool=self.pool)
-        out, mean, variance = batch_norm(
-            x, norm.weight, norm.bias, eps=norm.eps, relu=self.relu, pool=self.pool
-        )
-        norm.num_batches_tracked += 1
+            statistics = norm.running_mean, norm.running_var
+            trained = norm.weight.requires_grad or norm.bias.requires_grad
+            if trained and torch.is_grad_enabled() and not weights.constant:
+                return batch_norm(
+                    x, norm.weight, norm.bias, eps=norm.eps, statistics=statistics, **tail
+                )[0]
+            return affine(x, *self.constants(), **tail)
         count = x.images * x.data.shape[2] * x.data.shape[3]
+        if count == 1:
+            raise ValueError("BatchNorm expected more than 1 value per channel when training")
+        out, mean, variance = batch_norm(x, norm.weight, norm.bias, eps=norm.eps, **tail)
+        norm.num_batches_tracked += 1
         if not isinstance(norm, BatchNorm2d):  # PyTorch's own divides by n − 1
             variance = variance * (count / (count - 1))
         norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)

@@ -156,23 +156,25 @@ void rewire_moments(int storage, int images, int channels, int height, int width
 }
 
 void rewire_tail(int storage, int images, int channels, int height, int width, int relu, int pool,
-                 const void* z, const float* scale, const float* shift, void* out, int threads) {
+                 const void* z, const float* scale, const float* shift, void* out, void* winners,
+                 int threads) {
   stored(storage, [&](auto s) {
     using S = decltype(s);
     tail_forward<S>({channels, height, width, images}, {relu != 0, pool != 0}, data<S>(z), scale,
-                    shift, data<S>(out), threads);
+                    shift, data<S>(out), data<S>(winners), threads);
   });
 }
 
 void rewire_tail_back(int storage, int images, int channels, int height, int width, int relu,
-                      int pool, const void* z, const void* grad, const float* scale,
-                      const float* shift, const float* mean, const float* inverse, int batch,
-                      float* dscale, float* dshift, void* dz, int threads) {
+                      int pool, const void* z, const void* grad, const void* winners,
+                      const float* scale, const float* shift, const float* mean,
+                      const float* inverse, int batch, float* dscale, float* dshift, void* dz,
+                      int threads) {
   stored(storage, [&](auto s) {
     using S = decltype(s);
     tail_backward<S>({channels, height, width, images}, {relu != 0, pool != 0}, data<S>(z),
-                     data<S>(grad), scale, shift, mean, inverse, batch != 0, dscale, dshift,
-                     data<S>(dz), threads);
+                     data<S>(grad), data<S>(winners), scale, shift, mean, inverse, batch != 0,
+                     dscale, dshift, data<S>(dz), threads);
   });
 }
 

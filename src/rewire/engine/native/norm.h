@@ -70,9 +70,10 @@ void moments(const Maps& m, const typename S::T* z, float* mean, float* variance
   }
 }
 
+// With a pool and where `winners` is given, that gets the z of each maximum.
 template <class S>
 void tail_forward(const Maps& m, Tail tail, const typename S::T* z, const float* scale,
-                  const float* shift, typename S::T* out, int threads) {
+                  const float* shift, typename S::T* out, typename S::T* winners, int threads) {
   const int width = m.width, out_pixels = tail.pool ? (m.height / 2) * (width / 2) : m.pixels();
   const int blocks = blocks_of<S>(m.images), parts = std::max(1, 4 * threads / blocks);
   parallel(blocks * parts, threads, [&](int piece) {
@@ -80,11 +81,8 @@ void tail_forward(const Maps& m, Tail tail, const typename S::T* z, const float*
     for (int c = m.channels * part / parts; c < m.channels * (part + 1) / parts; ++c) {
       const typename S::T* p = z + ((size_t)b * m.channels + c) * m.pixels() * S::lanes;
       typename S::T* q = out + ((size_t)b * m.channels + c) * out_pixels * S::lanes;
+      typename S::T* won = winners ? winners + (q - out) : nullptr;
       const vf s = all(scale[c]), h = all(shift[c]);
-      auto line = [&](int pixel, vf* v) __attribute__((always_inline)) {
-        S::load(p + (size_t)pixel * S::lanes, v);
-        for (int k = 0; k < S::n; ++k) v[k] = fma(v[k], s, h);
-      };
       auto put = [&](vf* v) __attribute__((always_inline)) {
         if (tail.relu)
           for (int k = 0; k < S::n; ++k) v[k] = positive_part(v[k]);
@@ -92,16 +90,28 @@ void tail_forward(const Maps& m, Tail tail, const typename S::T* z, const float*
         q += S::lanes;
       };
       if (!tail.pool) {
-        for (int x = 0; x < m.pixels(); ++x) { vf v[S::n]; line(x, v); put(v); }
+        for (int x = 0; x < m.pixels(); ++x) {
+          vf v[S::n];
+          S::load(p + (size_t)x * S::lanes, v);
+          for (int k = 0; k < S::n; ++k) v[k] = fma(v[k], s, h);
+          put(v);
+        }
       } else {
         for (int y = 0; y + 1 < m.height; y += 2)
           for (int x = 0; x + 1 < width; x += 2) {
-            vf best[S::n], v[S::n];
-            line(y * width + x, best);
+            vf best[S::n], winner[S::n], v[S::n];
+            S::load(p + (size_t)(y * width + x) * S::lanes, winner);
+            for (int k = 0; k < S::n; ++k) best[k] = fma(winner[k], s, h);
             for (int at : {y * width + x + 1, (y + 1) * width + x, (y + 1) * width + x + 1}) {
-              line(at, v);
-              for (int k = 0; k < S::n; ++k) best[k] = select((vu)(v[k] > best[k]), v[k], best[k]);
+              S::load(p + (size_t)at * S::lanes, v);
+              for (int k = 0; k < S::n; ++k) {
+                const vf value = fma(v[k], s, h);
+                const vu larger = (vu)(value > best[k]);
+                best[k] = select(larger, value, best[k]);
+                winner[k] = select(larger, v[k], winner[k]);
+              }
             }
+            if (won) S::store(won, winner), won += S::lanes;
             put(best);
           }
       }
@@ -173,11 +183,12 @@ INLINE void unwind(const Maps& m, Tail tail, const typename S::T* p, const typen
 
 // Gradient through the tail. `mean` and `inverse` (1/√(variance + ε)) are those of the batch, or
 // null where the statistics are constants. Writes dz; dscale[c] = Σ dy·x̂ and dshift[c] = Σ dy
-// where asked for (needed with batch statistics). Lanes without an image get 0.
+// where asked for (needed with batch statistics). Lanes without an image get 0. With a pool, the
+// sums read `winners` (see `tail_forward`), a quarter of z.
 template <class S>
 void tail_backward(const Maps& m, Tail tail, const typename S::T* z, const typename S::T* grad,
-                   const float* scale, const float* shift, const float* mean, const float* inverse,
-                   bool batch, float* dscale, float* dshift, typename S::T* dz, int threads) {
+                   const typename S::T* winners, const float* scale, const float* shift,
+                   const float* mean, const float* inverse, bool batch, float* dscale, float* dshift, typename S::T* dz, int threads) {
   const int blocks = blocks_of<S>(m.images);
   const int out_pixels = tail.pool ? (m.height / 2) * (m.width / 2) : m.pixels();
   const int parts = std::max(1, 4 * threads / blocks);
@@ -198,7 +209,9 @@ void tail_backward(const Maps& m, Tail tail, const typename S::T* z, const typen
       vf sums[2 * S::n];
       for (auto& v : sums) v = all(0);
       const vf centre = all(mean[c]);
-      unwind<S>(m, tail, p, g, all(scale[c]), all(shift[c]),
+      const Maps read = winners ? Maps{1, 1, out_pixels, 0} : m;
+      const typename S::T* from = winners ? winners + (g - grad) : p;
+      unwind<S>(read, {tail.relu, tail.pool && !winners}, from, g, all(scale[c]), all(shift[c]),
                 [&](int, const vf* zz, const vf* d) __attribute__((always_inline)) {
                   for (int k = 0; k < S::n; ++k) {
                     sums[k] = fma(zz[k] - centre, d[k], sums[k]);
