@@ -9,9 +9,17 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """A value given by the user that cannot be used; the message names it and what is allowed.
 
-    Entry points print the message alone and exit with code 2; anything else is a defect of this
-    package and keeps its traceback.
+    Entry points print the message alone and exit with `exit_code`; anything else is a defect of
+    this package and keeps its traceback.
     """
+
+    exit_code = 2
+
+
+class Diverged(InputError):
+    """A training that has no finite result: what was given could be used, but led nowhere."""
+
+    exit_code = 1
 
 
 def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> InputError:

@@ -81,14 +81,14 @@ def check_output(arguments: list[str]) -> None:
 
 
 def stop(error: InputError) -> None:
-    """Print what is wrong in one line and leave with exit code 2."""
+    """Print what is wrong in one line and leave with its exit code."""
     if any(os.environ.get(name) == "1" for name in DEBUG):
         traceback.print_exception(error)
-    refuse([str(error)])
+    refuse([str(error)], code=error.exit_code)
 
 
-def refuse(errors: Iterable[str]) -> None:
-    """Print what is wrong, a line each, and leave with exit code 2."""
+def refuse(errors: Iterable[str], *, code: int = 2) -> None:
+    """Print what is wrong, a line each, and leave with an exit code."""
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
