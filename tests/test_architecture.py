@@ -27,6 +27,7 @@ BELOW = {
     "models": set(),
     "tracking": set(),
     "connectivity": {"models"},
+    "engine": {"models"},
     "structure": set(),
     "pruning": {"structure"},
     "attacks": {"models"},
@@ -34,7 +35,7 @@ BELOW = {
     "evaluation": {"attacks", "data"},
     "reporting": {"evaluation", "structure"},
     "training": {
-        "attacks", "connectivity", "data", "evaluation", "models", "objectives", "structure",
+        "attacks", "connectivity", "data", "engine", "evaluation", "models", "objectives", "structure",
         "tracking",
     },
     "stages": None,

@@ -16,7 +16,7 @@ class InputError(ValueError):
     exit_code = 2
 
 
-class Diverged(InputError):
+class DivergedError(InputError):
     """A training that has no finite result: what was given could be used, but led nowhere."""
 
     exit_code = 1

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rewire.errors import Diverged
+from rewire.errors import DivergedError
 from rewire.training.lean import pl
 
 
@@ -67,9 +67,9 @@ def _moved(theta: Tensor) -> Tensor:
     return theta.index_select(0, theta.grad._indices()[0])
 
 
-def diverged(what: str, step: int, trainer: pl.Trainer) -> Diverged:
+def diverged(what: str, step: int, trainer: pl.Trainer) -> DivergedError:
     """The error that says what is no longer finite, and when it was seen."""
-    return Diverged(
+    return DivergedError(
         f"{what} in epoch {trainer.current_epoch + 1}, step {step}: the training diverged. "
         "Allowed: a smaller trainer.lr."
     )
