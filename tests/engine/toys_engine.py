@@ -152,7 +152,8 @@ def sums_of_sizes(
 
 def relative(given: Tensor, exact: Tensor) -> float:
     """Euclidean distance over the length of `exact`."""
-    return float((given.double() - exact.double()).norm() / exact.double().norm().clamp_min(1e-300))
+    given, exact = given.detach().double(), exact.detach().double()
+    return float((given - exact).norm() / exact.norm().clamp_min(1e-300))
 
 
 def modules(network: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:

@@ -21,7 +21,8 @@ class LayerIndex:
         span: of its weights among those of all layers, in storage order.
         forward_groups, backward_groups: where each (channel, tap) begins in the entries.
         forward, backward: (n, 2) int32, an entry's place and the bits of its weight.
-        forward_order: (n,) int32, entry → position in storage order.
+        forward_order, backward_order: (n,) int32, entry → position in storage order.
+        changes: how often the weights of the whole index were set, [number].
     """
 
     geometry: Geometry
@@ -31,11 +32,19 @@ class LayerIndex:
     forward_order: Tensor
     backward_groups: Tensor
     backward: Tensor
+    backward_order: Tensor
+    changes: list[int]
 
     @property
     def size(self) -> int:
         """Connected weights."""
         return self.span.stop - self.span.start
+
+    def backward_with(self, values: Tensor) -> Tensor:
+        """`backward` with other weights (n,), in storage order."""
+        entries = self.backward.clone()
+        entries[:, 1] = values.detach()[self.backward_order.long()].view(torch.int32)
+        return entries
 
 
 class Index:
@@ -71,7 +80,7 @@ class Index:
             *map(pointer, (starts[1], groups[1], self._entries[1], self._order[1])),
             torch.get_num_threads(),
         )
-        bounds = self.bounds.tolist()
+        bounds, self._changes = self.bounds.tolist(), [0]
         self.layers = [
             LayerIndex(
                 geometry=g,
@@ -81,6 +90,8 @@ class Index:
                 forward_order=self._order[0][start:end],
                 backward_groups=back,
                 backward=self._entries[1][start:end],
+                backward_order=self._order[1][start:end],
+                changes=self._changes,
             )
             for g, start, end, ahead, back in zip(
                 geometry,
@@ -101,3 +112,4 @@ class Index:
             *map(pointer, (self._entries[1], self._order[1])),
             torch.get_num_threads(),
         )
+        self._changes[0] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from rewire.engine.index import Index
 from rewire.engine.library import kernels
 from rewire.engine.ops import gather_weights
 from rewire.engine.plan import Plan, Weights
+from rewire.errors import InputError
 from rewire.models.sparse import SparseNetwork
 
 
@@ -53,7 +55,15 @@ class SparseRunner:
         self._indices: dict[tuple, Index] = {}
         self._in_use: dict[tuple, Tensor] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"plan": self.plan, "_indices": {}, "_in_use": {}}  # a copy finds its own
+
     def lend(self, model: SparseNetwork, *, detach: bool) -> Lent:
+        if model.theta.dtype != torch.float32:
+            raise InputError(
+                f"the sparse engine computes in float32, the network is in {model.theta.dtype}. "
+                "Allowed: its float(), or the engine 'dense'."
+            )
         connected = model.connected()
         theta = model.theta.detach() if detach else model.theta
         sign = getattr(model, "sign", None)

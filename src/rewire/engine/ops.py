@@ -165,14 +165,14 @@ class _Convolve(Function):
             pointer(layer.forward_groups), pointer(layer.forward), None, None, 0,
             torch.get_num_threads(),
         )  # fmt: skip
-        ctx.layer, ctx.images = layer, images
-        ctx.save_for_backward(data)
+        ctx.layer, ctx.images, ctx.changes = layer, images, layer.changes[0]
+        ctx.save_for_backward(data, values)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        (data,) = ctx.saved_tensors
+        data, weights = ctx.saved_tensors
         layer, images = ctx.layer, ctx.images
         g, storage, gradient = layer.geometry, STORAGES[data.dtype], gradient.contiguous()
         before, values, threads = None, None, torch.get_num_threads()
@@ -185,9 +185,12 @@ class _Convolve(Function):
             )  # fmt: skip
         if ctx.needs_input_grad[0]:
             before = empty(tuple(data.shape), data.dtype)
+            # The index may have been lent other weights since the forward pass.
+            same = ctx.changes == layer.changes[0]
+            entries = layer.backward if same else layer.backward_with(weights)
             kernels().rewire_convolve_back(
                 storage, g, images, pointer(gradient), pointer(before),
-                pointer(layer.backward_groups), pointer(layer.backward), threads,
+                pointer(layer.backward_groups), pointer(entries), threads,
             )  # fmt: skip
         return before, values, None, None
 

@@ -52,17 +52,17 @@ class Plan:
         body: modules with `SparseConv2d` and `SparseLinear` among them.
 
     Raises:
-        InputError: if the order of its operations depends on data.
+        InputError: if the order of its operations depends on data, or on the mode elsewhere than in
+            its layers.
     """
 
     def __init__(self, body: nn.Module) -> None:
-        tracer = _Tracer()
-        try:
-            self.graph = tracer.trace(body)
-        except (TypeError, fx.proxy.TraceError, AttributeError, RuntimeError) as error:
+        self.graph, in_other_mode = _traced(body), _traced(body, other_mode=True)
+        if str(self.graph) != str(in_other_mode):
             raise InputError(
-                f"the sparse engine cannot follow {type(body).__name__}: {error}"
-            ) from error
+                f"the sparse engine cannot follow {type(body).__name__}: outside of its layers it "
+                "asks for its mode (a function that does, like dropout, has a module)"
+            )
         self.body = body
         modules = dict(body.named_modules())
         self.sparse = [
@@ -93,6 +93,9 @@ class Plan:
                 kind = Conv if isinstance(module, SparseConv2d) else Linear
                 self._special[node] = kind(module, numbers[id(module)])
         self._modules = modules
+
+    def __reduce__(self) -> tuple:
+        return Plan, (self.body,)  # a copy follows the copied body
 
     def geometry(self, image: tuple[int, int, int], storage: torch.dtype) -> list[Geometry]:
         """Shapes of all sparse layers, in their order, for images (C, H, W)."""
@@ -139,7 +142,7 @@ class Plan:
             elif node in self._special:
                 held[node] = run(self._special[node], value(node.args[0]))
             else:
-                held[node] = self._ordinary(node, value, called)
+                held[node] = self._ordinary(node, held, called)
             for argument in node.all_input_nodes:  # nothing is held longer than it is needed
                 uses[argument] -= 1
                 if not uses[argument]:
@@ -169,7 +172,8 @@ class Plan:
 
     def is_sum(self, node: fx.Node) -> bool:
         """Whether it adds two activations."""
-        return node.op == "call_function" and node.target in (operator.add, torch.add)
+        adds = node.op == "call_function" and node.target in (operator.add, torch.add)
+        return adds and not node.kwargs
 
     def relu_follows(self, node: fx.Node) -> fx.Node | None:
         """The ReLU that alone reads a node."""
@@ -183,18 +187,20 @@ class Plan:
     def _ordinary(
         self,
         node: fx.Node,
-        value: Callable[[Any], Any],
+        held: dict[fx.Node, Any],
         called: Callable[[nn.Module], nn.Module],
     ) -> Any:
         """An operation that is not sparse: in blocked form if it treats all lanes alike."""
-        args = [value(a) for a in node.args]
+        args = [held[a] if isinstance(a, fx.Node) else a for a in node.args]
         if args and all(isinstance(a, Blocked) for a in args):
             if self.is_sum(node):
                 return Blocked(args[0].data + args[1].data, args[0].images)
             if _is_relu(node, self._modules):
                 return Blocked(F.relu(args[0].data), args[0].images)
-        args = [_plain(a) for a in args]
-        kwargs = {name: _plain(value(a)) for name, a in node.kwargs.items()}
+        args, kwargs = (
+            fx.node.map_arg(given, lambda each: _plain(held[each]))
+            for given in (list(node.args), node.kwargs)
+        )
         if node.op == "call_module":
             return called(self._modules[node.target])(*args, **kwargs)
         if node.op == "call_method":
@@ -260,6 +266,22 @@ class Norm:
         norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
         norm.running_var.mul_(1 - norm.momentum).add_(variance, alpha=norm.momentum)
         return out
+
+
+def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
+    """The operations of `body`, its mode (or the opposite one) being as it is."""
+    modes = [(module, module.training) for module in body.modules()]
+    try:
+        for module, training in modes:
+            module.training = training != other_mode
+        return _Tracer().trace(body)
+    except (TypeError, fx.proxy.TraceError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"the sparse engine cannot follow {type(body).__name__}: {error}"
+        ) from error
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _plain(x: Any) -> Any:

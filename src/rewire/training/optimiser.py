@@ -80,6 +80,9 @@ class DecoupledSGD(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             given = [p for p in group["params"] if p.grad is not None]
+            for parameter in given:
+                if not parameter.grad.is_sparse and parameter in self._listed:
+                    self._listed.pop(parameter).settle()  # a step over everything follows
             self._step_dense([p for p in given if not p.grad.is_sparse], group)
             for parameter in given:
                 if parameter.grad.is_sparse:

@@ -13,9 +13,12 @@ using namespace rewire;
 
 namespace {
 
-// Calls f with the storage: 0 is float32, 1 bfloat16.
+// Calls f with the storage: 0 is float32, 1 bfloat16. Of no images there is nothing to compute.
 template <class F>
-void stored(int storage, F&& f) { if (storage) f(B16{}); else f(F32{}); }
+void stored(int storage, int images, F&& f) {
+  if (images <= 0) return;
+  if (storage) f(B16{}); else f(F32{});
+}
 
 template <class S> typename S::T* data(void* p) { return static_cast<typename S::T*>(p); }
 template <class S> const typename S::T* data(const void* p) {
@@ -111,7 +114,7 @@ void rewire_set_weights(int layers, const int64_t* bounds, const float* values, 
 void rewire_convolve(int storage, const Geometry* g, int images, const void* in, void* out,
                      const int32_t* groups, const void* entries, const float* scale,
                      const float* shift, int relu, int threads) {
-  stored(storage, [&](auto s) {
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     sweep<S>(forward_sweeps(*g), data<S>(out), data<S>(in), g->inputs, blocks_of<S>(images), groups,
              static_cast<const Entry*>(entries), Finish{scale, shift, relu != 0}, threads);
@@ -120,7 +123,7 @@ void rewire_convolve(int storage, const Geometry* g, int images, const void* in,
 
 void rewire_convolve_back(int storage, const Geometry* g, int images, const void* grad, void* out,
                           const int32_t* groups, const void* entries, int threads) {
-  stored(storage, [&](auto s) {
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     sweep<S>(backward_sweeps(*g), data<S>(out), data<S>(grad), g->outputs, blocks_of<S>(images),
              groups, static_cast<const Entry*>(entries), Finish{}, threads);
@@ -131,7 +134,8 @@ void rewire_convolve_back(int storage, const Geometry* g, int images, const void
 void rewire_weight_gradient(int storage, const Geometry* g, int images, const void* in,
                             const void* grad, const int32_t* groups, const void* entries,
                             const int32_t* order, float* out, int threads) {
-  stored(storage, [&](auto s) {
+  if (images <= 0) std::fill_n(out, groups[(size_t)g->outputs * g->taps()], 0.f);
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     const int blocks = blocks_of<S>(images);
     const Division d(*g, blocks);
@@ -149,7 +153,8 @@ void rewire_weight_gradient(int storage, const Geometry* g, int images, const vo
 
 void rewire_moments(int storage, int images, int channels, int height, int width, const void* z,
                     float* mean, float* variance, int threads) {
-  stored(storage, [&](auto s) {
+  if (images <= 0) std::fill_n(mean, channels, 0.f), std::fill_n(variance, channels, 0.f);
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     moments<S>({channels, height, width, images}, data<S>(z), mean, variance, threads);
   });
@@ -158,7 +163,7 @@ void rewire_moments(int storage, int images, int channels, int height, int width
 void rewire_tail(int storage, int images, int channels, int height, int width, int relu, int pool,
                  const void* z, const float* scale, const float* shift, void* out, void* winners,
                  int threads) {
-  stored(storage, [&](auto s) {
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     tail_forward<S>({channels, height, width, images}, {relu != 0, pool != 0}, data<S>(z), scale,
                     shift, data<S>(out), data<S>(winners), threads);
@@ -170,7 +175,8 @@ void rewire_tail_back(int storage, int images, int channels, int height, int wid
                       const float* scale, const float* shift, const float* mean,
                       const float* inverse, int batch, float* dscale, float* dshift, void* dz,
                       int threads) {
-  stored(storage, [&](auto s) {
+  if (images <= 0 && dscale) std::fill_n(dscale, channels, 0.f), std::fill_n(dshift, channels, 0.f);
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     tail_backward<S>({channels, height, width, images}, {relu != 0, pool != 0}, data<S>(z),
                      data<S>(grad), data<S>(winners), scale, shift, mean, inverse, batch != 0,
@@ -190,7 +196,7 @@ void rewire_run_single(const float* image, const Plane* input, const Operation* 
 
 void rewire_pack(int storage, const float* x, const int64_t* strides, int images, int channels,
                  int height, int width, void* out, int threads) {
-  stored(storage, [&](auto s) {
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     pack<S>(x, strides, images, channels, height, width, data<S>(out), threads);
   });
@@ -198,7 +204,7 @@ void rewire_pack(int storage, const float* x, const int64_t* strides, int images
 
 void rewire_unpack(int storage, const void* blocked, int images, int channels, int height,
                    int width, float* out, int threads) {
-  stored(storage, [&](auto s) {
+  stored(storage, images, [&](auto s) {
     using S = decltype(s);
     unpack<S>(data<S>(blocked), images, channels, height, width, out, threads);
   });
