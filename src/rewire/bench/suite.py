@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from rewire.bench.harness import Row
 from rewire.errors import unknown_name
 from rewire.files import write_json
 from rewire.provenance import provenance
 from rewire.reporting.summary import summary_table
 
-# Each is a module with DEVICES, SETTINGS by mode and run(device=, cache=, **settings) → rows.
+# Each is a module with DEVICES, SETTINGS by mode and run(device=, cache=, **settings) → rows. It
+# may have ratios(rows) → numbers by name, and machine() → what else is to be told of the machine.
 BENCHES = (
     "search",
     "connectivity",
@@ -27,6 +29,7 @@ BENCHES = (
     "decoupled",
     "scale",
     "throughput",
+    "engine",
 )
 MODES = ("full", "quick")
 
@@ -50,7 +53,7 @@ def run_bench(name: str, *, mode: str, device: str, output: Path) -> dict[str, A
 
     Returns:
         What was written: `rows` (each with its `device`), `not_measured` (device → reason),
-        `settings`, and `machine` with versions and commit.
+        `settings`, `machine` with versions and commit, and `ratios` of a benchmark that has them.
     """
     bench = importlib.import_module(f"rewire.bench.{name}")
     settings, started = bench.SETTINGS[mode], time.perf_counter()
@@ -75,12 +78,27 @@ def run_bench(name: str, *, mode: str, device: str, output: Path) -> dict[str, A
         "machine": provenance(seconds=time.perf_counter() - started)
         | {"cores": os.cpu_count(), "load_before": load},
     }
+    if hasattr(bench, "machine"):
+        result["machine"] |= bench.machine()
+    if hasattr(bench, "ratios"):
+        result["ratios"] = bench.ratios(rows)
     path = output / f"{name}.json"
     write_json(path, result)
-    print(f"\n{name}: {bench.__doc__.strip()}\n\n{summary_table(rows)}")
+    print(f"\n{name}: {bench.__doc__.strip()}\n\n{tables(rows)}")
     for kind, reason in not_measured.items():
         print(f"{kind}: not measured ({reason})")
     if mode == "quick":
         print("quick run: tiny sizes and few repetitions, targets are not judged")
     print(f"wrote {path} after {result['machine']['seconds']:.0f} s", flush=True)
     return result
+
+
+def tables(rows: list[Row]) -> str:
+    """The rows as a table, those that name a `part` in one per part."""
+    parts: dict[str | None, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(row.get("part"), []).append({k: v for k, v in row.items() if k != "part"})
+    return "\n".join(
+        summary_table(found) if part is None else f"{part}\n\n{summary_table(found)}"
+        for part, found in parts.items()
+    )
