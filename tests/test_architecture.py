@@ -35,8 +35,8 @@ BELOW = {
     "evaluation": {"attacks", "data"},
     "reporting": {"evaluation", "structure"},
     "training": {
-        "attacks", "connectivity", "data", "engine", "evaluation", "models", "objectives", "structure",
-        "tracking",
+        "attacks", "connectivity", "data", "engine", "evaluation", "models", "objectives",
+        "structure", "tracking",
     },
     "stages": None,
     "bench": None,

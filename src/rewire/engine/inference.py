@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from rewire.engine.blocked import Blocked, pack, unpack
 from rewire.engine.buffers import empty
 from rewire.engine.index import Index, LayerIndex
 from rewire.engine.library import STORAGES, Geometry, kernels, pointer
-from rewire.engine.ops import Blocked, affine, pack, unpack
-from rewire.engine.plan import Conv, Linear, Norm, Plan
+from rewire.engine.ops import affine
+from rewire.engine.plan import Plan
+from rewire.engine.steps import Conv, Linear, Norm
 from rewire.errors import InputError
 from rewire.models.sparse import SparseNetwork
 

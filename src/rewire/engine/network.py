@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from rewire.engine.index import Index
-from rewire.engine.library import kernels
+from rewire.engine.library import Geometry, kernels
 from rewire.engine.ops import gather_weights
-from rewire.engine.plan import Plan, Weights
+from rewire.engine.plan import Plan
+from rewire.engine.steps import Weights
 from rewire.errors import InputError
 from rewire.models.sparse import SparseNetwork
 
@@ -52,11 +53,17 @@ class SparseRunner:
     def __init__(self, model: SparseNetwork) -> None:
         kernels()
         self.plan = Plan(model.body)
+        self._geometry: dict[tuple, list[Geometry]] = {}
         self._indices: dict[tuple, Index] = {}
         self._in_use: dict[tuple, Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"plan": self.plan, "_indices": {}, "_in_use": {}}  # a copy finds its own
+        return {
+            "plan": self.plan,
+            "_geometry": {},
+            "_indices": {},
+            "_in_use": {},
+        }  # a copy finds its own
 
     def lend(self, model: SparseNetwork, *, detach: bool) -> Lent:
         if model.theta.dtype != torch.float32:
@@ -86,7 +93,9 @@ class SparseRunner:
         key = (image, storage)
         index = self._indices.get(key)
         if index is None or index.connected is not lent.connected:
-            geometry = self.plan.geometry(image, storage)
+            if key not in self._geometry:
+                self._geometry[key] = self.plan.geometry(image, storage)
+            geometry = self._geometry[key]
             index = self._indices[key] = Index(lent.connected, model.layers, geometry)
             self._in_use.pop(key, None)
         if self._in_use.get(key) is not lent.source:

@@ -5,34 +5,17 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from rewire.engine.index import LayerIndex
-from rewire.engine.library import Geometry, lanes
-from rewire.engine.ops import Blocked, affine, batch_norm, convolve, linear, pack, unpack
+from rewire.engine.blocked import Blocked
+from rewire.engine.library import Geometry
+from rewire.engine.steps import Conv, Linear, Norm, Weights, geometry_of, plain
 from rewire.errors import InputError
-from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What a forward pass needs of the sparse layers.
-
-    Attributes:
-        values: (n,) weights of each layer, with their graph.
-        layers: index of each layer, with the same weights.
-        constant: whether no gradient of a parameter is asked for, only that of the images.
-    """
-
-    values: tuple[Tensor, ...]
-    layers: list[LayerIndex]
-    constant: bool = False
 
 
 class _Tracer(fx.Tracer):
@@ -104,7 +87,7 @@ class Plan:
         def shape_only(step: Conv | Linear | Norm, x: Tensor) -> Tensor:
             if isinstance(step, Norm):
                 return F.max_pool2d(x, 2) if step.pool else x
-            g = found[step.number] = _geometry(step.module, x.shape, storage)
+            g = found[step.number] = geometry_of(step.module, x.shape, storage)
             maps = () if isinstance(step, Linear) else (g.out_height, g.out_width)
             return x.new_zeros(len(x), g.outputs, *maps)
 
@@ -136,7 +119,7 @@ class Plan:
             if node.op == "placeholder":
                 held[node] = x
             elif node.op == "output":
-                return _plain(value(node.args[0]))
+                return plain(value(node.args[0]))
             elif node in self._absorbed:
                 held[node] = value(node.args[0])
             elif node in self._special:
@@ -198,7 +181,7 @@ class Plan:
             if _is_relu(node, self._modules):
                 return Blocked(F.relu(args[0].data), args[0].images)
         args, kwargs = (
-            fx.node.map_arg(given, lambda each: _plain(held[each]))
+            fx.node.map_arg(given, lambda each: plain(held[each]))
             for given in (list(node.args), node.kwargs)
         )
         if node.op == "call_module":
@@ -208,64 +191,6 @@ class Plan:
         if node.op == "get_attr":
             return operator.attrgetter(node.target)(self.body)
         return node.target(*args, **kwargs)
-
-
-class Conv:
-    def __init__(self, module: SparseConv2d, number: int) -> None:
-        self.module, self.number = module, number
-
-    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
-        x = x if isinstance(x, Blocked) else pack(x, storage)
-        return convolve(x, weights.values[self.number], weights.layers[self.number])
-
-
-class Linear:
-    def __init__(self, module: SparseLinear, number: int) -> None:
-        self.module, self.number = module, number
-
-    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Tensor:
-        layer = weights.layers[self.number]
-        return linear(_plain(x), weights.values[self.number], self.module.bias, layer)
-
-
-class Norm:
-    """BatchNorm2d with the ReLU and the pool that follow it."""
-
-    def __init__(
-        self, module: nn.BatchNorm2d, *, relu: bool, pool: bool, follows: Conv | None
-    ) -> None:
-        self.module, self.relu, self.pool = module, relu, pool
-        self.follows = follows  # the convolution that nothing else reads
-
-    @torch.no_grad()
-    def constants(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift by channel in evaluation mode."""
-        norm = self.module
-        scale = norm.weight * (norm.running_var.double() + norm.eps).rsqrt().float()
-        return scale, norm.bias - norm.running_mean * scale
-
-    def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
-        norm = self.module
-        x = x if isinstance(x, Blocked) else pack(x, storage)
-        tail = {"relu": self.relu, "pool": self.pool}
-        if not norm.training:
-            statistics = norm.running_mean, norm.running_var
-            trained = norm.weight.requires_grad or norm.bias.requires_grad
-            if trained and torch.is_grad_enabled() and not weights.constant:
-                return batch_norm(
-                    x, norm.weight, norm.bias, eps=norm.eps, statistics=statistics, **tail
-                )[0]
-            return affine(x, *self.constants(), **tail)
-        count = x.images * x.data.shape[2] * x.data.shape[3]
-        if count == 1:
-            raise ValueError("BatchNorm expected more than 1 value per channel when training")
-        out, mean, variance = batch_norm(x, norm.weight, norm.bias, eps=norm.eps, **tail)
-        norm.num_batches_tracked += 1
-        if not isinstance(norm, BatchNorm2d):  # PyTorch's own divides by n − 1
-            variance = variance * (count / (count - 1))
-        norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
-        norm.running_var.mul_(1 - norm.momentum).add_(variance, alpha=norm.momentum)
-        return out
 
 
 def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
@@ -282,10 +207,6 @@ def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _plain(x: Any) -> Any:
-    return unpack(x) if isinstance(x, Blocked) else x
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
@@ -315,14 +236,3 @@ def _is_pool(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     return sizes in ((2, 2, 0, 1), ((2, 2), (2, 2), (0, 0), (1, 1))) and not (
         pool.ceil_mode or pool.return_indices
     )
-
-
-def _geometry(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> Geometry:
-    if isinstance(module, SparseLinear):
-        outputs, inputs = module.storage_shape
-        return Geometry(inputs, outputs, 1, 1, 1, 1, 0, 1, 1, lanes(torch.float32))
-    outputs, kernel, _, inputs = module.storage_shape
-    height, width = shape[2:]
-    stride, padding = module.stride, module.padding
-    sizes = [(size + 2 * padding - kernel) // stride + 1 for size in (height, width)]
-    return Geometry(inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage))
