@@ -34,6 +34,7 @@ from rewire.bench.engine_forms import (
     unfolded,
 )
 from rewire.bench.engine_steps import ONCE, Shifts
+from rewire.bench.suite import run_bench
 from rewire.bench.workload import dense_network, training_batches
 from rewire.engine.library import Geometry, instruction_set
 from rewire.models.layout import connected_per_layer, connection_budget, total_size
@@ -176,7 +177,14 @@ SETTINGS = {
     "kernels": {"sparsities": [0.95], "rounds": 1},
     "inference": {"sparsities": [0.99], "batch_sizes": [1, 16], "rounds": 1},
     "sparseprop": {"sparsities": [0.99], "rounds": 1},
-    "attack": {"sparsity": 0.95, "images": 4, "steps": 2, "restarts": 2, "dense_rounds": 1},
+    "attack": {
+        "sparsity": 0.95,
+        "images": 4,
+        "steps": 2,
+        "restarts": 3,
+        "rounds": 2,
+        "dense_every": 2,
+    },
     "memory": {"sparsities": [0.99], "steps": 1},
     "threads": 1,
 }
@@ -282,6 +290,19 @@ def test_the_faster_storage_and_the_best_dense_form_count():
     assert crossing["equally fast at density %"] == pytest.approx(10)
     (never,) = engine.crossover_rows(rows[:2], width=1, threads=2)
     assert never["note"] == "faster at all densities up to 1 %"
+
+
+def test_named_numbers_and_the_machine_are_written(tmp_path, monkeypatch, capsys):
+    rows = [{"part": "step", "by": "dense"}, {"part": "ratio", "ratio": "pgd50x10", "value": 4.5}]
+    monkeypatch.setattr(engine, "run", lambda **settings: rows)
+    run_bench("engine", mode="quick", device="cpu", output=tmp_path)
+    written = json.loads((tmp_path / "engine.json").read_text())
+    assert written["ratios"] == {"pgd50x10": 4.5}
+    assert written["machine"].keys() >= {"cpu", "versions", "engine", "instructions", "peers"}
+    assert [row["part"] for row in written["rows"]] == ["step", "ratio"]
+    step, ratio = capsys.readouterr().out.partition("\nratio\n")[::2]
+    assert "dense" in step.partition("\nstep\n")[2]
+    assert "pgd50x10" in ratio
 
 
 def test_without_the_engine_there_is_a_reason(monkeypatch):

@@ -27,6 +27,7 @@ from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
 
 TOLERANCE = 1e-3  # of float32 logits, relative to the largest one
+PAUSE = 0.01  # seconds before every reading
 Predict = Callable[[Tensor], Tensor]
 
 
@@ -65,7 +66,8 @@ def _batch_rows(
 
     slow = [] if fast_storage() == "bf16" else [n for n in predictors if n.startswith("dense bf16")]
     tasks = {name: repeated(predict) for name, predict in predictors.items()}
-    shifts = Shifts(tasks, every=dict.fromkeys(slow, ONCE), rounds=rounds, warm_up=2)
+    every = dict.fromkeys(slow, ONCE)
+    shifts = Shifts(tasks, every=every, rounds=rounds, warm_up=2, pause=PAUSE)
     timings = shifts.run(per=per)
     expected = predictors["dense float32"](x)
     dense = {name: t.median for name, t in timings.items() if name.startswith("dense")}
@@ -124,8 +126,6 @@ def onnx_predictor(dense: nn.Module) -> Predict:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning would take the core from those measured next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(
         onnx_model(dense), options, providers=["CPUExecutionProvider"]
     )

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rewire.bench.engine_forms import (
-    CPU,
     DTYPES,
     IMAGE,
     SEED,
     fast_storage,
     trained_like,
 )
-from rewire.bench.harness import Row, Stopwatch
+from rewire.bench.engine_steps import Shifts
+from rewire.bench.harness import Row
 from rewire.engine.index import Index, LayerIndex
 from rewire.engine.library import Geometry
 from rewire.engine.ops import convolve, pack
@@ -37,6 +37,7 @@ from rewire.files import read_json
 from rewire.rng import generator
 
 SOURCE = Path(__file__).with_name("engine_floor.cpp")
+PAUSE = 0.003  # seconds before every reading
 DIRECTIONS = ("forward", "input gradient", "weight gradient")
 Tasks = dict[str, Callable[[], Any]]
 
@@ -71,22 +72,18 @@ def kernel_rows(
             for storage in DTYPES
             if storage in forms
         }
-        watch = Stopwatch(CPU)
-        for round_ in range(rounds + 1):
-            for by, tasks in work.items():
-                for direction, task in tasks.items():
-                    if round_ == 0:
-                        task()
-                        continue
-                    with watch.time(f"{by}/{direction}"):
-                        task()
-        timings = watch.timings(warm_up=0)
+        tasks = {
+            f"{by}/{direction}": task
+            for by, products in work.items()
+            for direction, task in products.items()
+        }
+        timings = Shifts(tasks, every={}, rounds=rounds, warm_up=1, pause=PAUSE).run()
         span = indices["float32"].layers[number].span
         products = batch_size * reached(connected[span] - layer.offset, geometry)
-        for by, tasks in work.items():
+        for by in work:
             row: Row = {"part": "kernel", "sparsity": sparsity, "layer": layer.name}
             row |= {"by": by if by.startswith("dense") else f"sparse {by}"}
-            for direction in tasks:
+            for direction in DIRECTIONS:
                 seconds = timings[f"{by}/{direction}"].median
                 row[f"{direction} ms"] = 1e3 * seconds
                 if not by.startswith("dense"):

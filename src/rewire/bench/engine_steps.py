@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ CASE: dict[str, Any] = {
     "width": 1.0,
     "threads": 2,
     "lightning": ["float32", "bf16"],
-    "rounds": 15,
+    "rounds": 12,
     "dense_every": 3,
     "cold": False,
     "today": False,
@@ -59,6 +60,7 @@ class Shifts:
         warm_up: rounds before the first one, of which no reading is kept; rare tasks have a turn in
             the last of them.
         cold: tasks that are not warmed up; those of a single turn never are.
+        pause: seconds before every turn, for threads that wait by spinning to come to rest.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Shifts:
         rounds: int,
         warm_up: int,
         cold: Collection[str] = (),
+        pause: float = 0,
     ) -> None:
         self.tasks, self.every, self.watch = tasks, every, Stopwatch(CPU)
-        self.rounds, self.cold = range(-warm_up, rounds), cold
+        self.rounds, self.cold, self.pause = range(-warm_up, rounds), cold, pause
 
     def round(self, number: int) -> None:
         for name, task in self.tasks.items():
@@ -80,6 +83,7 @@ class Shifts:
                 if every != ONCE and name not in self.cold and (every == 1 or number == -1):
                     task()
             elif number == 0 or (every != ONCE and number % every == 0):
+                time.sleep(self.pause)
                 with self.watch.time(name):
                     task()
 
