@@ -15,7 +15,8 @@ from torch import nn
 from rewire.bench.workload import BareLoop, sparse_network
 from rewire.engine import Inference, library
 from rewire.engine.network import use_engine
-from rewire.engine.plan import Plan, Weights
+from rewire.engine.plan import Plan
+from rewire.engine.steps import Weights
 from rewire.errors import InputError
 from rewire.models.factory import build_model
 
