@@ -19,7 +19,8 @@ from engine.toys_engine import (
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from rewire.engine.ops import convolve, linear, pack, unpack
+from rewire.engine.blocked import pack, unpack
+from rewire.engine.ops import convolve, linear
 
 densities = st.sampled_from([0.0, 1.0]) | st.floats(0.0, 1.0)
 seeds = st.integers(0, 2**16)

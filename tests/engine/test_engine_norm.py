@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rewire.engine.ops import batch_norm, pack, unpack
-from rewire.engine.plan import Plan, Weights
+from rewire.engine.blocked import pack, unpack
+from rewire.engine.ops import batch_norm
+from rewire.engine.plan import Plan
+from rewire.engine.steps import Weights
 from rewire.models.norm import BatchNorm2d
 
 NO_WEIGHTS = Weights((), [])

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewire.engine.blocked import pack, unpack
 from rewire.engine.index import Index, LayerIndex
 from rewire.engine.library import Geometry, lanes
-from rewire.engine.ops import convolve, linear, pack, unpack
+from rewire.engine.ops import convolve, linear
 from rewire.models.layout import lay_out
 
 SUM = 1e-6

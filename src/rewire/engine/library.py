@@ -23,6 +23,8 @@ ISAS = ("avx512", "avx2", "plain")
 AGAIN = "install the package again (`make setup`)"
 CHOICE = "REWIRE_ENGINE_ISA"
 """Environment variable that names the build to take, or `none`."""
+FILE = "REWIRE_ENGINE_FILE"
+"""Environment variable with the file of another build to take, for example one with sanitizers."""
 FLOAT32, BFLOAT16 = 0, 1
 STORAGES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
 
@@ -99,7 +101,12 @@ def open_build(isa: str) -> ctypes.CDLL:
         raise InputError(f"the engine's build '{isa}' is missing. There are: {', '.join(builds)}.")
     if isa != "plain" and not _supported(isa):
         raise InputError(f"the engine's build '{isa}' cannot run on this processor.")
-    library = ctypes.CDLL(str(builds[isa]))
+    return _loaded(str(builds[isa]))
+
+
+@functools.cache
+def _loaded(path: str) -> ctypes.CDLL:
+    library = ctypes.CDLL(path)
     if _is_stale(library):
         raise InputError(f"the sparse engine's build is older than its source: {AGAIN}.")
     for name, (result, arguments) in _SIGNATURES.items():
@@ -125,8 +132,10 @@ def _supported(isa: str) -> bool:
 
 
 @functools.cache
-def _chosen(wanted: str | None) -> tuple[str | None, str | None]:
+def _chosen(wanted: str | None, file: str | None) -> tuple[str | None, str | None]:
     """(instruction set, None), or (None, why there is none)."""
+    if file:
+        return _loaded(file).rewire_isa().decode(), None
     if wanted == "none":
         return None, f"the sparse engine is switched off by {CHOICE}=none"
     if wanted:
@@ -145,12 +154,12 @@ def _chosen(wanted: str | None) -> tuple[str | None, str | None]:
 
 def instruction_set() -> str | None:
     """The instruction set of the build that is used; None where there is no engine."""
-    return _chosen(os.environ.get(CHOICE))[0]
+    return _chosen(os.environ.get(CHOICE), os.environ.get(FILE))[0]
 
 
 def unavailable() -> str | None:
     """Why the engine cannot be used, and what to do; None where it can."""
-    return _chosen(os.environ.get(CHOICE))[1]
+    return _chosen(os.environ.get(CHOICE), os.environ.get(FILE))[1]
 
 
 def kernels() -> ctypes.CDLL:
@@ -159,10 +168,10 @@ def kernels() -> ctypes.CDLL:
     Raises:
         InputError: where there is none.
     """
-    isa = instruction_set()
+    isa, file = instruction_set(), os.environ.get(FILE)
     if isa is None:
         raise InputError(f"{unavailable()}.")
-    return open_build(isa)
+    return _loaded(file) if file else open_build(isa)
 
 
 def lanes(dtype: torch.dtype) -> int:
