@@ -20,14 +20,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """`auto` takes bf16 autocast where the hardware computes it, else float32."""
+def choose_precision(name: str, device: torch.device, *, engine: str = "dense") -> str:
+    """`auto` takes bf16 where that is faster, else float32.
+
+    That is where the hardware computes it; and on the sparse engine of any processor, which stores
+    activations in bf16 and computes in float32.
+    """
     if name not in PRECISIONS:
         raise unknown_name("trainer.precision", name, PRECISIONS)
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if engine == "sparse":
+        return "bf16-mixed"
     fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"
 

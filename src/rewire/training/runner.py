@@ -66,6 +66,7 @@ class Fitted:
     test: ImageSet
     steps: int
     engine: str
+    precision: str
 
 
 def train(
@@ -114,7 +115,7 @@ def train(
             name: {"epoch": kept["epoch"], "clean": counted(kept["correct"], kept["total"])}
             for name, kept in best.items()
         },
-        "precision": choose_precision(settings["precision"], device),
+        "precision": fitted.precision,
         "engine": fitted.engine,
     }
     return Trained(model.cpu(), metrics, fitted.history.rows, fitted.selections.tensors())
@@ -137,7 +138,7 @@ def fit_network(
     """The training itself, or the part of it that this process of `group` has; see `train`."""
     settings, seed = config["trainer"], config["seed"]
     device = choose_device(settings["device"])
-    precision = choose_precision(settings["precision"], device)
+    choose_precision(settings["precision"], device)  # refuses an unknown one
     compiling = compile_mode(settings["compile"], device)
     use_threads(group.threads(settings["threads"]))
     epochs = settings["epochs"]
@@ -166,6 +167,7 @@ def fit_network(
         device,
         share=1 - config["sparsity"],
     )
+    precision = choose_precision(settings["precision"], device, engine=engine)
     total = total_size(model.layers)
     budget = total if strategy == DENSE else connection_budget(total, config["sparsity"])
     module = SparseClassifier(
@@ -231,7 +233,9 @@ def fit_network(
         group=group,
     )
 
-    return Fitted(model, rewiring, history, selections, test, trainer.global_step, engine)
+    return Fitted(
+        model, rewiring, history, selections, test, trainer.global_step, engine, precision
+    )
 
 
 def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:

@@ -143,11 +143,14 @@ void rewire_weight_gradient(int storage, const Geometry* g, int images, const vo
     std::vector<float> partial((size_t)d.parts * n);
     weight_gradient<S>(*g, d, data<S>(in), data<S>(grad), blocks, groups,
                        static_cast<const Entry*>(entries), partial.data(), threads);
-    for (int e = 0; e < n; ++e) {
-      float sum = partial[e];
-      for (int part = 1; part < d.parts; ++part) sum += partial[(size_t)part * n + e];
-      out[order[e]] = sum;
-    }
+    constexpr int PIECE = 1 << 13;
+    parallel((n + PIECE - 1) / PIECE, threads, [&](int piece) {
+      for (int e = piece * PIECE; e < std::min(n, (piece + 1) * PIECE); ++e) {
+        float sum = partial[e];
+        for (int part = 1; part < d.parts; ++part) sum += partial[(size_t)part * n + e];
+        out[order[e]] = sum;
+      }
+    });
   });
 }
 

@@ -40,17 +40,18 @@ class Pool {
     }
     wake_.notify_all();
     take_pieces();
-    std::unique_lock<std::mutex> lock(mutex_);
-    wanted_ = 0;  // who comes now is too late
-    for (int spin = 0; spin < 2000 && active_ > 0; ++spin) {
-      lock.unlock();
-      pause();
-      lock.lock();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wanted_ = 0;  // who comes now is too late
     }
+    for (int spin = 0; spin < SPINS && active_ > 0; ++spin) pause();
+    std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [&] { return active_ == 0; });
   }
 
  private:
+  static constexpr int SPINS = 2000;  // some 50 microseconds, then threads sleep
+
   Pool() {
     // A forked child has none of the threads, and must not believe that it has.
     pthread_atfork(nullptr, nullptr, [] { new (&instance()) Pool(0); });
@@ -65,8 +66,8 @@ class Pool {
   void serve(int number) {
     uint64_t seen = 0;
     for (;;) {
-      // The next call often follows at once; after some microseconds the thread sleeps.
-      for (int spin = 0; spin < 2000 && round_ == seen; ++spin) pause();
+      // The next call often follows at once.
+      for (int spin = 0; spin < SPINS && round_ == seen; ++spin) pause();
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return round_ != seen; });
       seen = round_;
