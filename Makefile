@@ -34,6 +34,7 @@ lint: setup ## Check style
 repro: setup ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
 	python -m rewire.stages.mend
 	dvc repro
+	@git diff --quiet -- dvc.lock 2>/dev/null || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
 
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire.stages.check

@@ -23,6 +23,7 @@ from rewire.bench.engine_forms import (
 from rewire.bench.engine_steps import ONCE, Shifts
 from rewire.bench.harness import Row, Task
 from rewire.bench.workload import training_batches
+from rewire.engine import Inference
 from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
 
@@ -86,14 +87,14 @@ def _batch_rows(
 
 
 def sparse_predictors(model: SparseNetwork, stack: ExitStack) -> dict[str, Predict]:
-    """The engine: its weights are laid out once, until `stack` is closed."""
+    """`Inference` in float32, and the network itself in bf16 with its weights laid out once."""
     stack.enter_context(model.materialised(detach=True))
 
     def in_bf16(x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return model(x)
 
-    return {"sparse float32": model, "sparse bf16": in_bf16}
+    return {"sparse float32": Inference(model), "sparse bf16": in_bf16}
 
 
 def dense_predictors(dense: nn.Module) -> dict[str, Predict]:
