@@ -49,7 +49,7 @@ class ListedSteps:
         for entries, values in ((connected, gradient), (self.moving, None)):
             kernels().rewire_step(
                 *map(pointer, (self.theta, self.velocity, self._done, entries, values)),
-                len(entries), len(self._keeps), keep, self.momentum, rate,
+                len(entries), len(self._keeps), keep, self.momentum, rate, torch.get_num_threads(),
             )  # fmt: skip
         self._keeps.append(keep)
         self._before = connected
@@ -70,6 +70,6 @@ class ListedSteps:
         found = torch.empty_like(entries)
         count = kernels().rewire_moving(
             *map(pointer, (self.theta, self.velocity, entries)), len(entries), self._reach,
-            pointer(found),
+            pointer(found), torch.get_num_threads(),
         )  # fmt: skip
         return found[:count].clone()

@@ -38,7 +38,6 @@ struct Tile {
 struct Sweep {
   int channels;                   // of the output
   int groups;                     // of a channel in the index
-  int in_width;                   // of a row of the input maps
   int out_step, in_step;          // pixels from one output pixel of a row to the next
   size_t out_map, in_map;         // pixels of a map
   std::vector<std::vector<Tile>> rows;
@@ -51,7 +50,7 @@ inline Sweep plan_sweep(int channels, const std::vector<Reach>& reach, int out_w
                         size_t out_map, int y0, int x0, int out_stride, int height, int width,
                         int in_height, int in_width, size_t in_map, int in_stride) {
   // `height` × `width` output pixels of this kind.
-  Sweep s{channels, (int)reach.size(), in_width, out_stride, in_stride, out_map, in_map, {}};
+  Sweep s{channels, (int)reach.size(), out_stride, in_stride, out_map, in_map, {}};
   // Columns near the border see fewer taps. Those that lose more than one pixel of a tile, or that
   // are strided, are tiles of their own.
   auto valid = [&](const Reach& r, int x) {

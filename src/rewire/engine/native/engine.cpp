@@ -213,18 +213,32 @@ void rewire_unpack(int storage, const void* blocked, int images, int channels, i
   });
 }
 
-// Step number `total` (from 0) of the listed entries; see update.h.
+// Step number `total` (from 0) of the listed entries, which are different ones; see update.h.
 void rewire_step(float* theta, float* velocity, int32_t* done, const int64_t* index,
                  const float* gradient, int64_t n, int32_t total, float keep, float momentum,
-                 float rate) {
-  step_listed(theta, velocity, done, index, gradient, n, total, {keep, momentum, rate});
+                 float rate, int threads) {
+  constexpr int64_t PIECE = 1 << 14;
+  parallel((int)((n + PIECE - 1) / PIECE), threads, [&](int piece) {
+    const int64_t from = piece * PIECE;
+    step_listed(theta, velocity, done, index + from, gradient ? gradient + from : nullptr,
+                std::min(n - from, PIECE), total, {keep, momentum, rate});
+  });
 }
 
 // Those of the listed entries that are not connected but may become so by their velocity alone.
 // Returns how many were written.
 int64_t rewire_moving(const float* theta, const float* velocity, const int64_t* index, int64_t n,
-                      float reach, int64_t* out) {
-  return list_moving(theta, velocity, index, n, reach, out);
+                      float reach, int64_t* out, int threads) {
+  constexpr int64_t PIECE = 1 << 14;
+  std::vector<int64_t> found((n + PIECE - 1) / PIECE);
+  parallel((int)found.size(), threads, [&](int piece) {
+    const int64_t from = piece * PIECE;
+    found[piece] = list_moving(theta, velocity, index + from, std::min(n - from, PIECE), reach, out + from);
+  });
+  int64_t all = 0;
+  for (size_t piece = 0; piece < found.size(); all += found[piece++])
+    std::copy(out + piece * PIECE, out + piece * PIECE + found[piece], out + all);
+  return all;
 }
 
 void rewire_settle(float* theta, float* velocity, int32_t* done, int64_t n, const float* keep,

@@ -1,5 +1,6 @@
 // Index of a sparse layer: its connected weights by output (forward) and by input (backward).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -74,33 +75,33 @@ inline void build_index(const Geometry& g, const int64_t* keys, int64_t first, i
                          (px + g.padding - kw) / g.stride) * lanes;
     }
   const int64_t forward_rows = (int64_t)g.outputs * taps, backward_rows = (int64_t)g.inputs * taps;
-  for (int64_t r = 0; r <= forward_rows; ++r) forward_groups[r] = 0;
-  for (int64_t r = 0; r <= backward_rows; ++r) backward_groups[r] = 0;
-  std::vector<int32_t> forward_row(n), backward_row(n);
-  for (int k = 0; k < n; ++k) {
-    const uint32_t key = (uint32_t)(keys[k] - first), row = key / (uint32_t)g.inputs;
-    const int input = (int)(key - row * (uint32_t)g.inputs);
-    const int output = (int)(row / (uint32_t)taps), tap = (int)(row - (uint32_t)output * taps);
-    forward_row[k] = output * taps + ahead.group_of[tap];
-    backward_row[k] = input * taps + back.group_of[tap];
-    ++forward_groups[forward_row[k] + 1];
-    ++backward_groups[backward_row[k] + 1];
-  }
+  std::fill(forward_groups, forward_groups + forward_rows + 1, 0);
+  std::fill(backward_groups, backward_groups + backward_rows + 1, 0);
+  // Keys ascend, so their rows (output, tap) are met one after the other.
+  auto each_key = [&](auto visit) {
+    int k = 0;
+    for (int output = 0; output < g.outputs && k < n; ++output)
+      for (int tap = 0; tap < taps && k < n; ++tap) {
+        const int64_t begin = first + ((int64_t)output * taps + tap) * g.inputs;
+        for (; k < n && keys[k] < begin + g.inputs; ++k) visit(k, output, tap, (int)(keys[k] - begin));
+      }
+  };
+  each_key([&](int, int output, int tap, int input) {
+    ++forward_groups[output * taps + ahead.group_of[tap] + 1];
+    ++backward_groups[input * taps + back.group_of[tap] + 1];
+  });
   for (int64_t r = 0; r < forward_rows; ++r) forward_groups[r + 1] += forward_groups[r];
   for (int64_t r = 0; r < backward_rows; ++r) backward_groups[r + 1] += backward_groups[r];
   std::vector<int32_t> f(forward_groups, forward_groups + forward_rows);
   std::vector<int32_t> b(backward_groups, backward_groups + backward_rows);
-  for (int k = 0; k < n; ++k) {
-    const uint32_t key = (uint32_t)(keys[k] - first), row = key / (uint32_t)g.inputs;
-    const int input = (int)(key - row * (uint32_t)g.inputs);
-    const int output = (int)(row / (uint32_t)taps), tap = (int)(row - (uint32_t)output * taps);
-    const int at = f[forward_row[k]]++;
+  each_key([&](int k, int output, int tap, int input) {
+    const int at = f[output * taps + ahead.group_of[tap]]++;
     forward[at].place = input * g.pixels() * lanes + ahead_place[tap];
     forward_order[at] = k;
-    const int to = b[backward_row[k]]++;
+    const int to = b[input * taps + back.group_of[tap]]++;
     backward[to].place = output * g.out_pixels() * lanes + back_place[tap];
     backward_order[to] = k;
-  }
+  });
 }
 
 }  // namespace rewire

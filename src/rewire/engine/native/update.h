@@ -42,8 +42,10 @@ inline int64_t list_moving(const float* theta, const float* velocity, const int6
                            int64_t n, float reach, int64_t* out) {
   int64_t found = 0;
   for (int64_t k = 0; k < n; ++k) {
-    const float t = theta[index[k]], v = velocity[index[k]];
-    if (t <= 0.f && v > 0.f && (reach * v >= -t || t > -1e-30f)) out[found++] = index[k];
+    const float t = theta[index[k]];
+    if (t > 0.f) continue;
+    const float v = velocity[index[k]];
+    if (v > 0.f && (reach * v >= -t || t > -1e-30f)) out[found++] = index[k];
   }
   return found;
 }
