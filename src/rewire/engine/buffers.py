@@ -26,7 +26,10 @@ class _Buffer:
         # A few sizes serve all: at most an eighth is wasted.
         step = 1 << max(12, size.bit_length() - 4)
         self.size = -(-size // step) * step
-        self.address = _free[self.size].pop() if _free[self.size] else self._new()
+        try:  # without asking first: another thread might take the last one in between
+            self.address = _free[self.size].pop()
+        except IndexError:
+            self.address = self._new()
 
     def _new(self) -> int:
         address = kernels().rewire_allocate(self.size)
