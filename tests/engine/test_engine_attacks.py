@@ -109,7 +109,7 @@ def test_every_objective_gives_gradients_of_connected_weights_close_to_the_dense
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_under_autocast_every_objective_is_as_close_to_float32_as_the_dense_network(engine, name):
     # TRADES starts closer to the image than bfloat16 can tell: rounding chooses the direction.
-    slack = 0.5 if name == "trades" else 0.1
+    slack = 0.5 if name == "trades" else 0.2
     model, sparse = both()
     loss, exact, _ = gradients(name, copy.deepcopy(model))
     similar = []
