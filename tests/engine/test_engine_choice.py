@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewire.engine import choice, library
+from rewire.engine import Inference, choice, library
 from rewire.engine.choice import LARGEST_SHARE, describe, set_engine
+from rewire.engine.network import use_engine
 from rewire.errors import InputError
 from rewire.models.factory import build_model
 
@@ -194,3 +195,11 @@ def test_without_a_compiler_the_installation_succeeds_and_says_what_is_missing(t
     assert len(said) == 1
     assert "the sparse engine was not built, dense PyTorch will be used" in said[0]
     assert "install a C++20 compiler" in said[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 32, 32), (20, 4, 32, 32), (1, 3, 16, 16)])
+def test_images_that_do_not_fit_the_network_are_refused(shape):
+    model = use_engine(build_model("vgg11", sparsity=0.9, seed=0, width=0.1)).eval()
+    for call in (model, Inference(model)):
+        with pytest.raises(InputError, match="do not fit"), torch.no_grad():
+            call(torch.rand(shape))

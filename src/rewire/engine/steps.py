@@ -12,6 +12,7 @@ from rewire.engine.blocked import Blocked, pack, unpack
 from rewire.engine.index import LayerIndex
 from rewire.engine.library import Geometry, lanes
 from rewire.engine.ops import affine, batch_norm, convolve, linear
+from rewire.errors import InputError
 from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 
@@ -100,6 +101,12 @@ def plain(x: Any) -> Any:
 
 def geometry_of(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> Geometry:
     """Shape of a sparse layer and its maps, for inputs of a shape (B, C, H, W) or (B, in)."""
+    inputs = module.storage_shape[-1]
+    if shape[1] != inputs:
+        raise InputError(
+            f"activations of shape {tuple(shape)} do not fit a layer of {inputs} inputs. "
+            "Allowed: images of the shape that the network was built for."
+        )
     if isinstance(module, SparseLinear):
         outputs, inputs = module.storage_shape
         return Geometry(inputs, outputs, 1, 1, 1, 1, 0, 1, 1, lanes(torch.float32))
