@@ -23,8 +23,10 @@ def distances(metric: str, source: int, entries: np.ndarray, shape: tuple[int, .
 
 
 def brute_force(sources, theta, shape, n, metric) -> list[int]:
-    """Algorithm 1 literally: one source after the other; the first in storage order on ties."""
-    free = list(np.flatnonzero(theta <= 0))
+    """Algorithm 1 literally: one source after the other; on ties the first as the reference
+    stores a layer, with the outputs as its last axis."""
+    stored = np.moveaxis(np.arange(len(theta)).reshape(shape), 0, -1).ravel()
+    free = [entry for entry in stored if theta[entry] <= 0]
     chosen = []
     for k in range(n):
         nearest = distances(metric, sources[k % len(sources)], np.array(free), shape).argmin()

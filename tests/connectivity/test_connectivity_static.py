@@ -180,7 +180,8 @@ def test_every_birth_is_where_one_slot_after_the_other_finds_it(
             assert away.min() == distances(source, np.array([entry]), layers[number])[0]
             equal = left[away == away.min()]
             if ties == "first":
-                assert entry == equal[0]
+                out, position = np.divmod(equal - layers[number].offset, layers[number].vectors)
+                assert entry == equal[np.lexsort((out, position))[0]]
             if ties == "same_vector":
                 vectors = layers[number].vectors
                 same = equal[(equal - source) % vectors == 0]

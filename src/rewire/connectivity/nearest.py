@@ -36,8 +36,9 @@ class Search:
     Attributes:
         metric: `euclidean`, or `eq3`: Σ|p² − χ²| over the (zero-based) coordinates, as Equation 3
             of the thesis prints.
-        ties: which of several equally near entries: `random`; `first` in storage order; or
-            `same_vector`: one of the source's own vector if there is one, else random.
+        ties: which of several equally near entries: `random`; `first` in the order in which the
+            reference stores a layer, input position by input position with the outputs innermost;
+            or `same_vector`: one of the source's own vector if there is one, else random.
     """
 
     metric: str = "euclidean"
@@ -69,8 +70,7 @@ def nearest_unconnected(
         sources: (n,) indices of connected entries in the flat parameter, in order of precedence;
             an entry may come several times. No layer has more sources than unconnected entries.
         theta: (N,) flat parameter; unconnected where ≤ 0.
-        layers: all layers of the parameter, in order. Neighbourhood means their index spaces, in
-            storage order.
+        layers: all layers of the parameter, in order. Neighbourhood means their index spaces.
 
     Returns:
         (n,) distinct indices in the flat parameter.
@@ -187,7 +187,7 @@ def _look_everywhere(source, *, theta, places, metric) -> tuple[Tensor, Tensor, 
 def _break_ties(tied, index, sources, places, ties, generator) -> Tensor:
     """Which candidate each source takes of those tied: (S,) positions along the first axis."""
     if ties == "first":
-        return torch.where(tied, index, FAR).min(dim=0).indices
+        return torch.where(tied, places.reference_order(index), FAR).min(dim=0).indices
     key = torch.rand(tied.shape, generator=generator, device=tied.device)
     if ties == "same_vector":
         key += places.vector_of(index) == places.vector_of(sources)

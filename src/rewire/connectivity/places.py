@@ -77,3 +77,13 @@ class Places:
         """Number of the lowest-dimensional vector of each entry inside its layer."""
         layer = self.layer_of(entries)
         return (entries - self.starts[layer]) % self.vectors[layer]
+
+    def reference_order(self, entries: Tensor) -> Tensor:
+        """Position of each entry inside its layer if the outputs were the innermost axis.
+
+        So the reference's code stores it, (kernel row, kernel column, in, out) or (in, out): the
+        lowest-dimensional vectors lie one after the other.
+        """
+        layer = self.layer_of(entries)
+        inside, vectors = entries - self.starts[layer], self.vectors[layer]
+        return inside % vectors * self.sizes[0, layer] + inside // vectors

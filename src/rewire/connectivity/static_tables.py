@@ -25,7 +25,8 @@ DRAWS = 2  # draws of uniform positions, before the rest is taken by rank
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Offsets in a Euclidean ball around a source, nearest first, equally near in storage order.
+    """Offsets in a Euclidean ball around a source, nearest first, equally near as `ties=first` has
+    it: the outputs are the innermost axis.
 
     Attributes:
         offsets: (W, 4) int32.
@@ -81,7 +82,8 @@ def static_tables(
 def _window(radius: int, reach: list[int], *, device: torch.device | str) -> Window:
     axes = [range(-min(radius, r), min(radius, r) + 1) for r in reach]
     squared = {offset: sum(o * o for o in offset) for offset in itertools.product(*axes)}
-    near = sorted(((d, o) for o, d in squared.items() if d <= radius * radius))[1:]
+    near = [(d, o) for o, d in squared.items() if d <= radius * radius]
+    near = sorted(near, key=lambda entry: (entry[0], entry[1][1:], entry[1][0]))[1:]
     # A network of layers with a single entry has no offset at all: one that leads outside.
     near = near or [(1, (1, 0, 0, 0))]
     return Window(
