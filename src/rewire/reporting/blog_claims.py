@@ -188,8 +188,9 @@ def score_claims(
 
     Each network says whether it meets the criterion; a claim is supported if all seeds say yes,
     not supported if all say no, and undecided if they disagree, if one is too close, or if nothing
-    was measured. Networks of a profile that is not comparable with the article are not judged: their
-    numbers are printed alone. The criteria are texts of `CLAIMS`, their constants those of `blog_criteria`.
+    was measured. Networks of a profile that is not comparable with the article are not judged:
+    their numbers are printed alone. The criteria are texts of `CLAIMS`, their constants those of
+    `blog_criteria`.
 
     Args:
         evidence: `runs` (of `blog_curves`, see `blog_data.as_run`), `noise` and `decoupled` (lists

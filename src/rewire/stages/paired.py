@@ -19,7 +19,6 @@ from rewire.stages.common import VARIANTS
 from rewire.tracking import Tracker
 
 
-
 @dataclass(frozen=True)
 class Measure:
     """Where the verdicts of one measure stand.
