@@ -30,7 +30,7 @@ def fingerprint() -> str:
 
 
 class BuildPackage(build_py):
-    """Modules and, as rewire/conf, the configuration; an editable installation reads the clone's."""
+    """Modules and, as rewire/conf, the configuration; editable ones read the clone's."""
 
     def run(self):
         super().run()
