@@ -1,6 +1,7 @@
-"""Compiles the sparse engine, one build per instruction set; everything else is in pyproject.toml.
+"""Compiles the sparse engine, one build per instruction set, and takes conf/ into the package.
 
-Without a compiler the installation succeeds, and dense PyTorch is used.
+Without a compiler the installation succeeds, and dense PyTorch is used. Everything else is in
+pyproject.toml.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 NATIVE = Path("src/rewire/engine/native")
 SOURCES = sorted(NATIVE.iterdir())
@@ -25,6 +27,15 @@ if platform.machine() in ("x86_64", "AMD64"):
 def fingerprint() -> str:
     """Of the sources, so that a build that is older than they are is noticed (library.py)."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
+
+
+class BuildPackage(build_py):
+    """Modules and, as rewire/conf, the configuration; editable ones read the clone's."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            self.copy_tree("conf", str(Path(self.build_lib, "rewire", "conf")))
 
 
 class BuildEngine(build_ext):
@@ -47,7 +58,7 @@ class BuildEngine(build_ext):
 
 
 setup(
-    cmdclass={"build_ext": BuildEngine},
+    cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage},
     ext_modules=[
         Extension(
             f"rewire.engine._kernels_{isa}",

@@ -244,6 +244,18 @@ def test_text_and_json_carry_everything() -> None:
     assert "not measured on cnn with head lq" in text
 
 
+def test_claims_are_printed_not_judged_below_the_article_s_scale() -> None:
+    quick = [raw | {"profile": "quick"} for raw in (ANN, CNN)]
+    claims = score_claims({"runs": quick})
+    full = score_claims({"runs": [ANN, CNN]})
+    assert [claim["verdict"] for claim in claims] == ["not judged"] * 11 + ["undecided"] * 2
+    assert [claim["numbers"] for claim in claims] == [claim["numbers"] for claim in full]
+    text = claims_markdown(claims, note=QUICK)
+    assert "printed, not judged, at this profile" in text
+    assert "| supported |" not in text
+    assert "not judged" not in claims_markdown(full, note=QUICK)
+
+
 def test_point_none_gives_the_held_out_reference() -> None:
     raw = published_run("ann")
     raw["points"]["points"] = [point("none", [0.9] + [0.5] * 9, validation=0.98)]

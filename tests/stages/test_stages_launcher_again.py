@@ -6,9 +6,9 @@ import pytest
 from omegaconf import open_dict
 from stages.small import run, small
 
-from hydra_plugins.rewire_launcher import IsolatedLauncher, check_processes
 from rewire.errors import InputError
 from rewire.stages import prune, train
+from rewire.stages.launcher import IsolatedLauncher, check_processes
 
 
 def plan(stage: str, *configs) -> list[str | None]:

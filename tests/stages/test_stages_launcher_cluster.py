@@ -237,7 +237,7 @@ def test_a_sweep_through_submitit(tmp_path):
 
 def test_submitit_is_not_imported_for_jobs_of_this_machine():
     text = (
-        "import sys, rewire.stages.cluster, hydra_plugins.rewire_launcher;"
+        "import sys, rewire.stages.cluster, rewire.stages.launcher;"
         "print('submitit' in sys.modules, 'torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)

@@ -32,8 +32,8 @@ class Listener:
         self.tables[name] = (columns, rows)
 
 
-def put(base, name, *, variant="trained", images=range(100), seed=0, **changes):
-    """A ledger of a cell, with its images in an order of its own."""
+def put(base, name, *, variant="trained", images=range(100), attacked=None, seed=0, **changes):
+    """The ledgers of a cell, with its images in an order of its own; all of them in one."""
     random = np.random.default_rng(seed)
     indices = random.permutation(np.array(images))
     clean = random.random(len(indices)) < 0.8
@@ -44,7 +44,11 @@ def put(base, name, *, variant="trained", images=range(100), seed=0, **changes):
         "robust_correct": clean & (random.random(len(indices)) < 0.5),
         **changes,
     }
-    save_ledger(base / "evaluate" / name / f"{variant}.npz", arrays)
+    chosen = np.isin(indices, attacked) if attacked is not None else np.full(len(indices), True)
+    folder = base / "evaluate" / name
+    save_ledger(folder / f"{variant}.npz", {key: array[chosen] for key, array in arrays.items()})
+    clean_only = {key: array for key, array in arrays.items() if key != "robust_correct"}
+    save_ledger(folder / f"{variant}_clean.npz", clean_only)
     order = np.argsort(indices)
     return {key: array[order] for key, array in arrays.items()}
 
@@ -103,6 +107,26 @@ def test_only_common_images_count(tmp_path):
     assert row["difference"] == pytest.approx(100 * (ours.mean() - theirs.mean()))
 
 
+def test_clean_accuracy_is_compared_on_all_test_images_not_on_the_attacked_ones(tmp_path, capsys):
+    base = tmp_path / "quick"
+    random = put(base, "natural-s0.99-random-seed0", attacked=range(30), seed=1)
+    l2 = put(base, "natural-s0.99-l2-seed0", attacked=range(30), seed=2)
+    clean, robust = written(tmp_path)
+    assert (clean["measure"], clean["images"]) == ("clean", 100)
+    ours, theirs = l2["clean_correct"], random["clean_correct"]
+    assert clean["difference"] == pytest.approx(100 * (ours.mean() - theirs.mean()))
+    assert clean["p"] == mcnemar(ours, theirs).p
+    assert (robust["measure"], robust["images"]) == ("robust", 30)
+    ours, theirs = l2["robust_correct"][:30], random["robust_correct"][:30]
+    assert robust["difference"] == pytest.approx(100 * (ours.mean() - theirs.mean()))
+
+    # A result without them is not compared by what it has instead, and that is said.
+    (base / "evaluate" / "natural-s0.99-l2-seed0" / "trained_clean.npz").unlink()
+    capsys.readouterr()
+    assert [row["measure"] for row in written(tmp_path)] == ["robust"]
+    assert "natural-s0.99-l2-seed0/trained_clean.npz is missing" in capsys.readouterr().out
+
+
 def test_ledgers_that_cannot_be_compared_are_named(tmp_path):
     base = tmp_path / "quick"
     put(base, "natural-s0.99-random-seed0", images=range(50))
@@ -114,7 +138,7 @@ def test_ledgers_that_cannot_be_compared_are_named(tmp_path):
         written(tmp_path)
     path = base / "evaluate" / "natural-s0.99-l2-seed0" / "trained.npz"
     save_ledger(path, {"indices": np.arange(3), "labels": np.arange(3)})
-    with pytest.raises(InputError, match=r"trained\.npz' lacks clean_correct, robust_correct"):
+    with pytest.raises(InputError, match=r"trained\.npz' lacks robust_correct"):
         written(tmp_path)
     path.write_bytes(b"PK")
     with pytest.raises(InputError, match="damaged"):

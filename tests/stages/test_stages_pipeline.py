@@ -54,6 +54,11 @@ def test_stages_agree_with_each_other(finished):
         assert evaluation[variant]["robust"]["total"] == 10
         ledger = load_ledger(base / "evaluate" / CELL / f"{variant}.npz")
         assert ledger["robust_correct"].sum() == evaluation[variant]["robust"]["correct"]
+        # Of all test images, not of the attacked ones alone.
+        clean = load_ledger(base / "evaluate" / CELL / f"{variant}_clean.npz")
+        assert clean["clean_correct"].tolist() == correct.tolist()
+        assert clean["indices"].tolist() == test.indices.tolist()
+        assert clean["labels"].tolist() == test.labels.tolist()
         alive = [(weight != 0).flatten(1).sum() for weight in model.weights().values()]
         assert report[variant]["connected"] == int(sum(alive))
     assert training["connected"] == report["trained"]["connected"]

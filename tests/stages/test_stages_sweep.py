@@ -13,8 +13,8 @@ import pytest
 from omegaconf import open_dict
 from stages.small import ROOT, SMALL, composed, run
 
-from hydra_plugins.rewire_launcher import IsolatedLauncher
 from rewire.files import write_json, write_text
+from rewire.stages.launcher import IsolatedLauncher
 from rewire.stages.sweep import images_trained, last_line, summarise
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from rewire.reporting import blog_criteria as rule
 from rewire.reporting.blog_criteria import Finding
 from rewire.reporting.blog_data import CLEAN_LOSS, Run, chosen, chosen_runs
+from rewire.reporting.cells import COMPARABLE_PROFILE
 from rewire.reporting.summary import markdown_table
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
+NOT_JUDGED = "not judged"  # measured, but not at the article's scale
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_JUDGED)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,9 @@ def score_claims(
 
     Each network says whether it meets the criterion; a claim is supported if all seeds say yes,
     not supported if all say no, and undecided if they disagree, if one is too close, or if nothing
-    was measured. The criteria are texts of `CLAIMS`, their constants those of `blog_criteria`.
+    was measured. Networks of a profile that is not comparable with the article are not judged:
+    their numbers are printed alone. The criteria are texts of `CLAIMS`, their constants those of
+    `blog_criteria`.
 
     Args:
         evidence: `runs` (of `blog_curves`, see `blog_data.as_run`), `noise` and `decoupled` (lists
@@ -215,7 +219,7 @@ def score_claims(
             {
                 "claim": claim.letter,
                 "text": claim.text,
-                "verdict": _verdict([finding.holds for finding in found.values()]),
+                "verdict": _verdict([finding.holds for finding in found.values()], profile=profile),
                 "seeds": len(found),
                 "numbers": _numbers(texts, claim, head),
                 "criterion": claim.criterion,
@@ -245,6 +249,8 @@ def claims_markdown(claims: Sequence[Mapping[str, Any]], *, note: str) -> str:
         "accuracy.",
         "",
     ]
+    if any(claim["verdict"] == NOT_JUDGED for claim in claims):
+        lines += ["Claims are printed, not judged, at this profile.", ""]
     for claim in claims:
         lines += [f"- ({claim['claim']}) {claim['verdict']}. Criterion: {claim['criterion']}"]
         lines += [f"  - {line}" for line in claim["numbers"].split("\n")]
@@ -256,7 +262,9 @@ def _results(results: Iterable[Any], claim: Claim, head: str) -> list[Any]:
     return choose(results, network=claim.network, head=head)
 
 
-def _verdict(holds: Sequence[bool | None]) -> str:
+def _verdict(holds: Sequence[bool | None], *, profile: str | None) -> str:
+    if holds and profile != COMPARABLE_PROFILE:
+        return NOT_JUDGED
     if holds and all(holds):
         return SUPPORTED
     if holds and all(found is False for found in holds):

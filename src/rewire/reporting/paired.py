@@ -183,8 +183,9 @@ def _explanation(rows: Sequence[Row], margin: float) -> list[str]:
     """Sentences on what a row holds."""
     kinds = {row["test"] for row in rows}
     lines = [
-        "The difference is accuracy of the first strategy minus that of the second, on the images "
-        "that both were attacked on; positive: the first one is better.",
+        "The difference is accuracy of the first strategy minus that of the second; positive: the "
+        "first one is better. Clean accuracy is compared on all test images, robust accuracy on "
+        "those that both were attacked on.",
         "Only one right: images (summed over seeds) that only the first : only the second one gets "
         "right; the others do not tell the strategies apart.",
         "Intervals are percentiles of a bootstrap in which both strategies keep the same seeds and "

@@ -26,6 +26,11 @@ LEDGER = "trained.npz"  # per image, of the trained network: what stage `audit` 
 NOISE = "noise_G1.safetensors"  # what most stages of the second document read
 
 
+def clean_ledger(variant: str) -> str:
+    """File of a variant's verdicts on all test images; VARIANT.npz has the attacked ones alone."""
+    return f"{variant}_clean.npz"
+
+
 @dataclass(frozen=True)
 class Stage:
     """What decides a stage's result.

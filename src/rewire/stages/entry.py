@@ -19,7 +19,9 @@ from rewire.files import writable_folder
 from rewire.stages.cells import document_of
 from rewire.stages.validation_overrides import check_arguments
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+# A built package brings it along (setup.py); in a clone it is at the top.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 DEBUG = ("REWIRE_DEBUG", "HYDRA_FULL_ERROR")  # environment: 1 shows tracebacks
 
 

@@ -25,6 +25,7 @@ from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
+from rewire.stages.cells import clean_ledger
 from rewire.stages.common import (
     MODEL_SPEC,
     deciding,
@@ -69,9 +70,15 @@ def measure(
             model, _ = load_network(source, expected=spec)
             model.to(device)
             set_engine(config["trainer"]["engine"], model, device)
-            metrics[variant], ledger = judge(model, test, attacked, attack, device, variant, part)
+            correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
+            ledger, work = withstood(model, attacked, attack, device, variant, part)
             save_ledger(folder / f"{variant}.npz", ledger)
-            names.append(f"{variant}.npz")
+            save_ledger(folder / clean_ledger(variant), clean_verdicts(test, correct))
+            names += [f"{variant}.npz", clean_ledger(variant)]
+            metrics[variant] = {
+                "clean": counted(int(correct.sum()), len(test)),
+                "robust": counted(int(ledger["robust_correct"].sum()), len(attacked)),
+            } | work
             clean, robust = metrics[variant]["clean"], metrics[variant]["robust"]
             print(
                 f"{variant}: clean {clean['accuracy']:.2f} % of {clean['total']:,}, "
@@ -91,17 +98,24 @@ def measure(
     return names
 
 
-def judge(
-    model: SparseNetwork,
-    test: ImageSet,
-    attacked: ImageSet,
-    attack,
-    device,
-    variant: str,
-    part: Part,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Clean accuracy on all test images, robust accuracy on the attacked ones; the ledger."""
-    correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
+def clean_verdicts(test: ImageSet, correct: torch.Tensor) -> dict[str, np.ndarray]:
+    """The ledger of all test images, attacked or not.
+
+    Args:
+        test: N images.
+        correct: bool (N,).
+    """
+    return {
+        "indices": test.indices.numpy(),
+        "labels": test.labels.numpy(),
+        "clean_correct": correct.cpu().numpy(),
+    }
+
+
+def withstood(
+    model: SparseNetwork, attacked: ImageSet, attack, device, variant: str, part: Part
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The ledger of the attacked images, and what `merged` says of the work."""
     chunks = []
     with tqdm(total=len(attacked), desc=variant, unit="image", disable=not watched()) as bar:
         for start, images in chunked(attacked):
@@ -117,12 +131,7 @@ def judge(
 
             chunks.append(part(f"{variant}-{start:06d}", compute))
             bar.update(start + len(images) - bar.n)
-    ledger, work = merged(chunks)
-    counts = {
-        "clean": counted(int(correct.sum()), len(test)),
-        "robust": counted(int(ledger["robust_correct"].sum()), len(attacked)),
-    }
-    return counts | work, ledger
+    return merged(chunks)
 
 
 def chunked(images: ImageSet) -> Iterator[tuple[int, ImageSet]]:

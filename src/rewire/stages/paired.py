@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -13,10 +14,29 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.evaluation.paired import align
 from rewire.reporting.paired import COLUMNS, NAME, Comparison, paired_rows, write_paired_table
+from rewire.stages.cells import clean_ledger
 from rewire.stages.common import VARIANTS
 from rewire.tracking import Tracker
 
-MEASURES = {"clean": "clean_correct", "robust": "robust_correct"}  # measure → array of a ledger
+
+@dataclass(frozen=True)
+class Measure:
+    """Where the verdicts of one measure stand.
+
+    Attributes:
+        array: of the ledger.
+        file: variant → name of the ledger. Clean accuracy is that of all test images, of which
+            an attack may see a few only.
+    """
+
+    array: str
+    file: Callable[[str], str]
+
+
+MEASURES = {
+    "clean": Measure("clean_correct", clean_ledger),
+    "robust": Measure("robust_correct", "{}.npz".format),
+}
 
 
 def write_paired(
@@ -30,7 +50,8 @@ def write_paired(
     """Write thesis_paired.md, .csv and .json into `folder`: all pairs of strategies of a cell.
 
     Args:
-        base: outputs of one profile; ledgers are base/evaluate/CELL/VARIANT.npz.
+        base: outputs of one profile; ledgers are those that
+            stage `evaluate` leaves in base/evaluate/CELL.
         axes: `cells`, `rewire` and `seeds` of params.yaml. Of two strategies, the earlier one in
             `rewire` is the baseline; cells that were not run are passed over.
         folder: of the tables.
@@ -49,26 +70,28 @@ def write_paired(
 
 
 def comparisons(base: Path, axes: Mapping[str, Sequence]) -> Iterator[Comparison]:
-    """Every pair of strategies of every cell and variant, at the seeds that both have."""
+    """Every pair of strategies of every cell, variant and measure, at the seeds that both have."""
     for cell in axes["cells"]:
         for variant in VARIANTS:
             found = {
-                rewire: ledgers(base, f"{cell}-{rewire}", axes["seeds"], variant)
+                (rewire, measure): ledgers(base, f"{cell}-{rewire}", axes["seeds"], variant, where)
                 for rewire in axes["rewire"]
+                for measure, where in MEASURES.items()
             }
             for baseline, strategy in combinations(axes["rewire"], 2):
-                seeds = [seed for seed in found[strategy] if seed in found[baseline]]
-                if not seeds:
-                    continue
-                aligned = align(
-                    {
-                        f"{cell}-{rewire}-seed{seed}, {variant}": found[rewire][seed]
-                        for rewire in (strategy, baseline)
-                        for seed in seeds
-                    }
-                )
-                for measure, array in MEASURES.items():
-                    correct = [ledger[array] for ledger in aligned.values()]
+                for measure, where in MEASURES.items():
+                    ours, theirs = found[strategy, measure], found[baseline, measure]
+                    seeds = [seed for seed in ours if seed in theirs]
+                    if not seeds:
+                        continue
+                    aligned = align(
+                        {
+                            f"{cell}-{rewire}-seed{seed}, {variant}": several[seed]
+                            for rewire, several in ((strategy, ours), (baseline, theirs))
+                            for seed in seeds
+                        }
+                    )
+                    correct = [ledger[where.array] for ledger in aligned.values()]
                     yield Comparison(
                         cell=cell,
                         variant=variant,
@@ -82,15 +105,18 @@ def comparisons(base: Path, axes: Mapping[str, Sequence]) -> Iterator[Comparison
 
 
 def ledgers(
-    base: Path, name: str, seeds: Sequence[int], variant: str
+    base: Path, name: str, seeds: Sequence[int], variant: str, where: Measure
 ) -> dict[int, dict[str, np.ndarray]]:
     """Seed → ledger, of the seeds that were evaluated."""
     found = {}
     for seed in seeds:
-        path = base / "evaluate" / f"{name}-seed{seed}" / f"{variant}.npz"
+        folder = base / "evaluate" / f"{name}-seed{seed}"
+        path = folder / where.file(variant)
         if not path.is_file():
-            continue  # not run
+            if (folder / f"{variant}.npz").is_file():  # of a version that did not write this one
+                print(f"not compared: {path} is missing; run evaluate of this cell with force=true")
+            continue
         found[seed] = load_ledger(path)
-        if missing := sorted(set(MEASURES.values()) - set(found[seed])):
-            raise InputError(f"the ledger '{path}' lacks {', '.join(missing)}")
+        if where.array not in found[seed]:
+            raise InputError(f"the ledger '{path}' lacks {where.array}")
     return found

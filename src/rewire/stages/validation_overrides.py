@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 
-import hydra_plugins.rewire_launcher  # noqa: F401 (registers hydra/launcher=isolated)
+import rewire.stages.launcher  # noqa: F401 (registers hydra/launcher=isolated)
 from rewire.errors import unknown_name
 from rewire.stages.cells import document_of
 from rewire.stages.validation import (

@@ -1,0 +1,259 @@
+"""A Hydra launcher that runs every job of a sweep in a process of its own.
+
+In one process seeds, determinism flags, tracking runs and thread counts leak from job to job; here
+job k is the same command that would run it alone. Finished cells are skipped, a failing job is
+recorded and the sweep goes on, and a summary ends it, also when the sweep is stopped by Ctrl+C.
+
+`hydra.launcher.jobs=k` runs k jobs at a time and splits the cores among them, `jobs=auto` as many
+as the machine holds; several GPUs are used in turn, several jobs on one GPU share its time (or
+compute side by side where the user runs NVIDIA's MPS daemon). The standard is 1, although more at
+a time finish a sweep sooner: the number of CPU threads changes the last bits of sums, hence of the
+trained weights, and at 1 every job has as many as it would have alone. With `trainer.threads=1`
+the result of a training does not depend on it.
+
+`hydra.launcher.engine=submitit` sends the jobs to Slurm instead, each with the resources that
+`hydra.launcher.cluster` names; `jobs` is then how many of them may run there at a time.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rewire.errors import InputError, unknown_name
+from rewire.files import MANIFEST, is_finished
+from rewire.stages.cells import cell_folder, cell_of, document_of
+from rewire.stages.parts import kept_folder
+
+ENGINES = ("local", "submitit")
+
+
+@dataclass
+class ClusterConfig:
+    kind: str = "slurm"  # slurm, or local: submitit's own processes on this machine
+    partition: Any = None
+    minutes: int = 1440  # time limit of a job
+    cpus: int = 1
+    gpus: int = 0
+    memory_gb: Any = None
+    more: dict[str, Any] = field(default_factory=dict)  # of sbatch: account, qos, ...
+
+
+@dataclass
+class IsolatedConfig:
+    # Hydra finds launchers nowhere else; that file hands everything on to `IsolatedLauncher`.
+    _target_: str = "hydra_plugins.rewire_launcher.RewireLauncher"
+    stage: str = "train"  # whose jobs are launched; every entry point names its own
+    jobs: Any = 1  # jobs at a time, or auto
+    engine: str = "local"  # or submitit
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="isolated", node=IsolatedConfig)
+
+
+class IsolatedLauncher:
+    """See the module's docstring.
+
+    Exit codes: 0 all done, 1 a job failed, 2 a value that cannot be used, 128 + n stopped by
+    signal n.
+    """
+
+    def __init__(
+        self, stage: str, jobs: Any, engine: str = "local", cluster: DictConfig | None = None
+    ) -> None:
+        self.stage, self.jobs, self.engine = stage, jobs, engine
+        self.cluster = OmegaConf.to_container(OmegaConf.structured(cluster or ClusterConfig))
+
+    def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
+        from rewire.stages.cluster import check_cluster
+        from rewire.stages.entry import stop
+        from rewire.stages.packing import check_jobs
+
+        self.config, self.loader = config, hydra_context.config_loader
+        try:
+            check_jobs(self.jobs)
+            if self.engine not in ENGINES:
+                raise unknown_name("hydra.launcher.engine", self.engine, ENGINES)
+            if self.engine == "submitit":
+                check_cluster(self.cluster)
+        except InputError as error:
+            stop(error)  # before Hydra writes its record of the sweep
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from rewire.stages.entry import stop
+        from rewire.stages.jobs import Job
+
+        configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
+        try:
+            check_processes(configs)
+        except InputError as error:
+            stop(error)
+        overrides = [list(filter_overrides(o)) for o in job_overrides]
+        rows = self._plan(configs, overrides)
+        self._skip_finished(rows, configs)
+        chosen = [row for row in rows if "status" not in row]
+        runner, at_a_time = self._runner(rows, configs, count=max(1, len(chosen)))
+        started = time.perf_counter()
+        results = runner.run(
+            [Job(row["label"], self._command(row["overrides"]), row["log"]) for row in chosen]
+        )
+        for row, result in zip(chosen, results, strict=True):
+            row |= result
+        self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
+        failures = self._list_failures(rows)
+        sys.stdout.flush()
+        if runner.stopped is not None:
+            sys.exit(128 + runner.stopped)
+        if failures:
+            sys.exit(1)
+        return [
+            JobReturn(overrides=own, cfg=config, status=JobStatus.COMPLETED)
+            for config, own in zip(configs, overrides, strict=True)
+        ]
+
+    def _plan(
+        self, configs: Sequence[DictConfig], overrides: Sequence[list[str]]
+    ) -> list[dict[str, Any]]:
+        """A row per job; one that cannot run has its `status` already.
+
+        Two jobs never share a folder: the second one is a duplicate, or its settings differ in
+        something that is not in the name.
+        """
+        rows: list[dict[str, Any]] = []
+        owners: dict[Path, tuple[int, Any]] = {}
+        for number, (config, own) in enumerate(zip(configs, overrides, strict=True), start=1):
+            label = f"[{number}/{len(configs)}]"
+            try:
+                cell = cell_of(config, stage=self.stage, overrides=own)
+                settings = self._settings(config)
+            except (InputError, OmegaConfBaseException) as error:
+                row = {"cell": " ".join(own), "status": "failed", "error": str(error)}
+                rows.append(row | {"overrides": own})
+                continue
+            folder = cell_folder(
+                config.output, profile=config.profile.name, stage=self.stage, cell=cell
+            )
+            log = folder.parents[1] / "logs" / self.stage / f"{cell}.log"
+            row = {"cell": cell, "folder": str(folder), "log": log, "overrides": own}
+            row["label"] = f"{label} {cell}"
+            checkpoint = kept_folder(folder) / "last.ckpt"
+            row["resumed"] = checkpoint.is_file()
+            owner, same = owners.setdefault(folder, (number, settings))
+            if owner != number and same == settings:
+                row |= {"status": "duplicate", "error": f"the same as job {owner}"}
+            elif owner != number:
+                text = f"its name is that of job {owner}, its settings are not; name one by arm="
+                row |= {"status": "failed", "error": text}
+            rows.append(row)
+        return rows
+
+    def _skip_finished(self, rows: Sequence[dict[str, Any]], configs: Sequence[DictConfig]) -> None:
+        """Mark cells whose result is there, so that no process starts only to say so."""
+        for row, config in zip(rows, configs, strict=True):
+            if "status" in row or config.force:
+                continue
+            if not (Path(row["folder"]) / MANIFEST).is_file():
+                continue
+            # Not above: it imports torch.
+            from rewire.stages.common import deciding, inputs_of
+
+            own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            try:
+                plain = OmegaConf.to_container(own, resolve=True)
+            except OmegaConfBaseException:
+                continue  # the job says what is wrong
+            inputs = inputs_of(self.stage, plain, row["overrides"])
+            decided = deciding(plain, self.stage) | {"inputs": inputs}
+            # A stage that reads more than that is not found finished here: it is started and looks.
+            if is_finished(row["folder"], config=decided):
+                row |= {"status": "skipped", "error": None}
+                print(f"{row['label']}: finished already: {row['folder']}", flush=True)
+
+    def _runner(
+        self, rows: Sequence[dict[str, Any]], configs: Sequence[DictConfig], *, count: int
+    ) -> tuple[Any, int]:
+        """What runs `count` jobs, and how many of them at a time."""
+        from rewire.stages.cluster import ClusterJobs
+        from rewire.stages.jobs import Jobs
+        from rewire.stages.machine import this_machine
+        from rewire.stages.packing import describe, pack
+
+        if self.engine == "submitit":
+            at_a_time = count if self.jobs == "auto" else min(self.jobs, count)
+            print(f"{len(rows)} jobs, {at_a_time} at a time, by submitit", flush=True)
+            folder = Path(self.config.output) / self.config.profile.name / "logs" / "submitit"
+            return ClusterJobs(self.cluster, at_a_time=at_a_time, folder=folder), at_a_time
+        use_gpu = any(OmegaConf.select(c, "trainer.device") != "cpu" for c in configs)
+        machine = this_machine(use_gpu=use_gpu and self.jobs != 1)
+        slots = pack(self.jobs, count=count, machine=machine, threads=threads_of(configs))
+        print(f"{len(rows)} jobs, {describe(slots, machine.gpus)}", flush=True)
+        return Jobs(slots), len(slots)
+
+    def _settings(self, config: DictConfig) -> dict[str, Any]:
+        """What decides a job's result."""
+        groups = document_of(self.stage).stages[self.stage].groups
+        values = {key: config.get(key) for key in (*groups, "sparsity", "seed")}
+        return {
+            key: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
+            for key, value in values.items()
+        }
+
+    def _command(self, overrides: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", f"rewire.stages.{self.stage}", *overrides]
+
+    def _list_failures(self, rows: Iterable[dict[str, Any]]) -> int:
+        """Print what to do about jobs without a result; returns the number of failed ones."""
+        rows = list(rows)
+        failed = [row for row in rows if row["status"] == "failed"]
+        for row in failed:
+            retry = ["python", "-m", f"rewire.stages.{self.stage}", *row["overrides"]]
+            print(f"failed: {row['cell']}: {row['error']}\n  retry: {shlex.join(retry)}")
+        if stopped := sum(row["status"] == "stopped" for row in rows):
+            print(f"{stopped} stopped: the same sweep again does what is missing")
+        return len(failed)
+
+    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> None:
+        from rewire.stages.sweep import summarise
+
+        profile = self.config.profile.name
+        base = Path(self.config.output) / profile / "sweeps"
+        summarise(
+            rows,
+            stage=self.stage,
+            profile=profile,
+            base=base,
+            at_a_time=at_a_time,
+            seconds=seconds,
+        )
+
+
+def check_processes(configs: Iterable[DictConfig]) -> None:
+    """Refuse jobs that would each start processes of their own beside those of the sweep."""
+    for config in configs:
+        count = OmegaConf.select(config, "trainer.processes")
+        if count not in (None, 1):
+            raise InputError(
+                f"trainer.processes is {count} in a sweep. Allowed: 1 with -m, where "
+                "hydra.launcher.jobs=auto uses all cores or GPUs; several for one training."
+            )
+
+
+def threads_of(configs: Iterable[DictConfig]) -> int:
+    """The CPU threads that a job is told to use (`trainer.threads`), 1 if it is not told."""
+    told = [OmegaConf.select(config, "trainer.threads") for config in configs]
+    return max((n for n in told if isinstance(n, int) and n >= 1), default=1)
