@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import open_dict
-from stages.small import run, small
+from stages.small import small
 
-from rewire.errors import InputError
 from rewire.stages import prune, train
-from rewire.stages.launcher import IsolatedLauncher, check_processes
+from rewire.stages.launcher import IsolatedLauncher
 
 
 def plan(stage: str, *configs) -> list[str | None]:
@@ -50,19 +48,3 @@ def test_a_result_whose_file_or_input_has_changed_is_not_finished(output):
         assert [*plan("train", config), *plan("prune", config)] == states
         path.write_bytes(whole)
     assert plan("prune", config) == ["skipped"]
-
-
-def test_several_processes_per_training_are_refused_in_a_sweep(tmp_path):
-    config, _ = small(tmp_path)
-    with open_dict(config):
-        config.trainer.processes = 1
-        check_processes([config])
-        config.trainer.processes = 2
-    with pytest.raises(InputError, match=r"trainer\.processes is 2 in a sweep\. Allowed: 1"):
-        check_processes([config])
-    refused = run(
-        "train.py", "-m", "sparsity=0.9,0.95", "++trainer.processes=2", f"output={tmp_path}"
-    )
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("error: trainer.processes is 2 in a sweep.")
-    assert not (tmp_path / "quick" / "train").exists()

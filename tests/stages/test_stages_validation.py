@@ -62,7 +62,7 @@ def test_every_rule_is_of_an_option_in_conf(document, table):
     for _, choice in choices(document):
         seen |= set(paths(OmegaConf.to_container(composed(choice, document=document))))
     # Options that stand in no file: the code's defaults serve.
-    unwritten = {"data.dataset", "data.split", "trainer.processes", "profile.epochs"}
+    unwritten = {"data.dataset", "data.split", "profile.epochs"}
     ruled = {path for path in paths(table) if "*" not in path and "curves.list" not in path}
     assert ruled - seen <= unwritten
     assert all(known(table, path.split(".")) for path in seen)

@@ -50,7 +50,6 @@ CONFIG = {
         "precision": "32-true",
         "device": "cpu",
         "threads": None,
-        "compile": False,
         "check": False,
         "checkpoint_every": 1,
         "selections": ["best_validation", "best_test"],

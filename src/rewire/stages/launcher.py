@@ -93,14 +93,9 @@ class IsolatedLauncher:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from rewire.stages.entry import stop
         from rewire.stages.jobs import Job
 
         configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
-        try:
-            check_processes(configs)
-        except InputError as error:
-            stop(error)
         overrides = [list(filter_overrides(o)) for o in job_overrides]
         rows = self._plan(configs, overrides)
         self._skip_finished(rows, configs)
@@ -240,17 +235,6 @@ class IsolatedLauncher:
             at_a_time=at_a_time,
             seconds=seconds,
         )
-
-
-def check_processes(configs: Iterable[DictConfig]) -> None:
-    """Refuse jobs that would each start processes of their own beside those of the sweep."""
-    for config in configs:
-        count = OmegaConf.select(config, "trainer.processes")
-        if count not in (None, 1):
-            raise InputError(
-                f"trainer.processes is {count} in a sweep. Allowed: 1 with -m, where "
-                "hydra.launcher.jobs=auto uses all cores or GPUs; several for one training."
-            )
 
 
 def threads_of(configs: Iterable[DictConfig]) -> int:

@@ -239,10 +239,8 @@ THESIS: Table = {
         "threads": THREADS,
         "checkpoint_every": count(0),
         "engine": choice("auto", "sparse", "dense"),
-        "compile": choice(False, True, "default", "reduce-overhead"),
         "log_every": count(1),
         "check": FLAG,
-        "processes?": count(1),
         "selections": items(choice(*BEST), of=" and ".join(BEST)),
     },
     "prune": {

@@ -16,11 +16,11 @@ class FixedConnectivity(pl.Callback):
         budget: connected weights.
 
     Attributes:
-        births, surplus_steps, largest_surplus, late: 0, as nothing is ever re-connected.
+        births, surplus_steps, largest_surplus: 0, as nothing is ever re-connected.
         last: the connectivity that never changes.
     """
 
-    births = surplus_steps = largest_surplus = late = 0
+    births = surplus_steps = largest_surplus = 0
     last: Connectivity | None = None
 
     def __init__(self, *, budget: int) -> None:

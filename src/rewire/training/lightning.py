@@ -15,7 +15,6 @@ import torch
 from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_json
 from rewire.training.checkpoint import AtomicCheckpoints, is_whole
-from rewire.training.distributed import ALONE, Group
 from rewire.training.lean import pl
 
 
@@ -33,7 +32,6 @@ def fit(
     max_steps: int = -1,
     every_epochs: int = 0,
     every_steps: int = 0,
-    group: Group = ALONE,
 ) -> pl.Trainer:
     """Train `module` to the end, going on from the last checkpoint of this configuration.
 
@@ -46,12 +44,11 @@ def fit(
         config: the configuration that the state must belong to.
         max_epochs, max_steps: the end; one of them is given.
         every_epochs, every_steps: between two states, 0 for none.
-        group: the processes that train together; the first one writes and shows.
     """
     # Progress bar where somebody watches, lines where a log is written.
-    watched = sys.stderr.isatty() and group.leads
+    watched = sys.stderr.isatty()
     everything = [*callbacks, *([pl.callbacks.TQDMProgressBar(refresh_rate=10)] if watched else [])]
-    resume, saves = None, bool(every_epochs or every_steps) and group.leads
+    resume, saves = None, bool(every_epochs or every_steps)
     if saves:
         folder = writable_folder(checkpoints)
         everything.append(
@@ -65,7 +62,6 @@ def fit(
             )
         )
         resume = resumable(checkpoints, config)
-    resume = group.share(resume)
     quiet_lightning()
     trainer = pl.Trainer(
         accelerator=device.type if device.type == "cpu" else "gpu",

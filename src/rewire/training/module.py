@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from rewire.models.sparse import SparseNetwork
@@ -24,7 +24,6 @@ class SparseClassifier(pl.LightningModule):
         options: its keyword arguments (ε, steps, β, ...).
         lr, momentum, weight_decay: see `DecoupledSGD`.
         seed: of the objective's random numbers (attack starts).
-        called: what the objective calls instead of `model`, e.g. a compiled form of it.
     """
 
     def __init__(
@@ -37,12 +36,9 @@ class SparseClassifier(pl.LightningModule):
         momentum: float,
         weight_decay: float,
         seed: int,
-        called: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        # In a tuple: a second name for the same parameters must not enter the state.
-        self._called = (model if called is None else called,)
         self.loss = OBJECTIVES[objective]
         self.options = dict(options)
         self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
@@ -57,7 +53,7 @@ class SparseClassifier(pl.LightningModule):
         random = generator(self.seed, "objective", self.global_step, device=x.device)
         # One materialisation serves the attack and every outer forward pass of the objective.
         with self.model.materialised():
-            loss, logs = self.loss(self._called[0], x, y, generator=random, **self.options)
+            loss, logs = self.loss(self.model, x, y, generator=random, **self.options)
         self.latest = {"loss": loss.detach(), **logs}
         return loss
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.nearest import Search
-from rewire.connectivity.static import is_static, place_births
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
@@ -24,19 +23,15 @@ from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import build_objective
 from rewire.tracking import Tracker
-from rewire.training.compiled import CompiledNetwork, compile_mode, compiled_placement
 from rewire.training.device import choose_device, choose_precision, use_threads
-from rewire.training.distributed import ALONE, Averaging, BatchShare, Group
 from rewire.training.finite import Finite
 from rewire.training.fixed import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
 from rewire.training.optimiser import check_options
-from rewire.training.processes import check_processes, together
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
-from rewire.training.sharednorm import share_norms
 
 STATE_FORM = 2
 """Rules of optimiser and network in a training state: one of other rules is not gone on from."""
@@ -87,16 +82,7 @@ def train(
     """
     settings = config["trainer"]
     device = choose_device(settings["device"])
-    processes = check_processes(
-        settings.get("processes", 1),
-        batch_size=settings["batch_size"],
-        device=device,
-        compiling=settings["compile"],
-    )
-    with together(processes, config, checkpoints=checkpoints, device=device) as group:
-        fitted = fit_network(
-            config, checkpoints=checkpoints, tracker=tracker, report=report, group=group
-        )
+    fitted = fit_network(config, checkpoints=checkpoints, tracker=tracker, report=report)
     model, rewiring = fitted.model, fitted.rewiring
     model.to(device).eval()
     clean = counted(*count_correct(model, fitted.test, device))
@@ -108,7 +94,6 @@ def train(
         "births": int(torch.as_tensor(rewiring.births).sum()),
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
-        "late": rewiring.late,
         "steps": fitted.steps,
         "selections": {LAST: {"epoch": settings["epochs"], "clean": clean}}
         | {
@@ -133,14 +118,12 @@ def fit_network(
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
-    group: Group = ALONE,
 ) -> Fitted:
-    """The training itself, or the part of it that this process of `group` has; see `train`."""
+    """The training itself; see `train`."""
     settings, seed = config["trainer"], config["seed"]
     device = choose_device(settings["device"])
     choose_precision(settings["precision"], device)  # refuses an unknown one
-    compiling = compile_mode(settings["compile"], device)
-    use_threads(group.threads(settings["threads"]))
+    use_threads(settings["threads"])
     epochs = settings["epochs"]
     if not (isinstance(epochs, int) and epochs >= 1):
         raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
@@ -158,15 +141,7 @@ def fit_network(
         seed=seed,
         connectivity=strategy if fixed else REWIRED,
     )
-    if group.size > 1:
-        share_norms(model, group)
-    alone = group.size == 1
-    engine = set_engine(
-        "dense" if compiling or not alone else settings.get("engine", "auto"),
-        model,
-        device,
-        share=1 - config["sparsity"],
-    )
+    engine = set_engine(settings.get("engine", "auto"), model, device, share=1 - config["sparsity"])
     precision = choose_precision(settings["precision"], device, engine=engine)
     total = total_size(model.layers)
     budget = total if strategy == DENSE else connection_budget(total, config["sparsity"])
@@ -175,8 +150,7 @@ def fit_network(
         objective=objective.pop("name"),
         options=objective,
         **optimiser,
-        seed=group.seed(seed),
-        called=CompiledNetwork(model, mode=compiling) if compiling else None,
+        seed=seed,
     )
     data = dict(config["data"])
     augmentation = data.pop("augmentation")
@@ -189,7 +163,6 @@ def fit_network(
         device=device,
         channels_last=True,
     )
-    place = compiled_placement(mode=compiling) if compiling else place_births
     if fixed:
         rewiring = FixedConnectivity(budget=budget)
     else:
@@ -198,12 +171,10 @@ def fit_network(
             options=options,
             budget=budget,
             seed=seed,
-            place=place,
             check=bool(settings["check"]),
         )
-    # Only one of several processes judges epochs and writes what is found.
     selections = Selections(
-        settings.get("selections", ()) if group.leads else (),
+        settings.get("selections", ()),
         count=lambda network: count_correct(network, test, device),
     )
     history = History(
@@ -213,24 +184,20 @@ def fit_network(
         report=report,
         selections=selections,
     )
-    judged = len(validation) and group.leads
-    held_out = EvalBatches(validation, batch_size=500, device=device) if judged else None
-    # A look waits for the device; on a CPU, and where sampling waits anyway, it may be every step.
-    waits_anyway = not fixed and (settings["check"] or not is_static(strategy, options))
-    often = device.type == "cpu" or waits_anyway
-    finite = Finite(every=1 if often else settings["log_every"])
+    held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
+    # A look waits for the device, as sampling does in every step.
+    finite = Finite(every=settings["log_every"] if fixed and device.type != "cpu" else 1)
     trainer = fit(
         module,
-        batches if alone else BatchShare(batches, group),
+        batches,
         held_out=held_out,
-        callbacks=[*([] if alone else [Averaging(group)]), finite, rewiring, selections, history],
+        callbacks=[finite, rewiring, selections, history],
         device=device,
         precision=precision,
         checkpoints=checkpoints,
         config={**config, "state_form": STATE_FORM},
         max_epochs=epochs,
         every_epochs=settings["checkpoint_every"],
-        group=group,
     )
 
     return Fitted(
