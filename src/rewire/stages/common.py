@@ -20,6 +20,7 @@ from rewire.engine.library import instruction_set
 from rewire.errors import InputError
 from rewire.files import MANIFEST, writable_folder, write_json, write_manifest, write_text
 from rewire.identity import decisive
+from rewire.models.artifact import check_listed
 from rewire.provenance import provenance
 from rewire.sources import code_of
 from rewire.stages.cells import (
@@ -101,10 +102,14 @@ def check_sources(stage: str, config: Mapping[str, Any], overrides: Iterable[str
     """Refuse what earlier stages made from other results than those that are there.
 
     Raises:
-        InputError: names the folder, and the command that makes it anew.
+        InputError: names the folder, and the command that makes it anew; or a damaged file.
     """
     overrides = list(overrides)
-    for name, file in sources_of(stage, config, overrides).items():
+    sources = sources_of(stage, config, overrides)
+    for file in sources.values():
+        if file.is_file():
+            check_listed(file)
+    for name, file in sources.items():
         made_from = sources_of(name, config, overrides)
         if made_from and file.is_file() and not is_current(file.parent, made_from):
             check_sources(name, config, overrides)  # what is first in the chain is told first
