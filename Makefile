@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-reliability prove-resume lint repro check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability prove-resume lint repro check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,10 +31,14 @@ lint: setup ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-repro: setup ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
+# An export of the sources, alone or inside another repository: DVC does without git there.
+scm:
+	@git ls-files --error-unmatch dvc.yaml >/dev/null 2>&1 || dvc config --local core.no_scm true
+
+repro: setup scm ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
 	python -m rewire.stages.mend
 	dvc repro
-	@git diff --quiet -- dvc.lock 2>/dev/null || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
+	@! git ls-files --error-unmatch dvc.lock >/dev/null 2>&1 || git diff --quiet -- dvc.lock || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
 
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire.stages.check

@@ -12,8 +12,9 @@ from rewire.errors import InputError
 from rewire.files import (
     MANIFEST,
     atomic_path,
+    content_hash,
     fingerprint,
-    is_finished,
+    is_whole,
     read_json,
     sha256,
     writable_folder,
@@ -137,10 +138,10 @@ def cell(tmp_path):
 
 
 def test_a_manifest_marks_a_finished_cell(cell):
-    assert is_finished(cell, config=CONFIG)
-    assert is_finished(str(cell), config=dict(reversed(CONFIG.items())))
+    assert is_whole(cell)
+    assert is_whole(str(cell))
     (cell / "log.txt").write_text("not part of the result")
-    assert is_finished(cell, config=CONFIG)
+    assert is_whole(cell)
     manifest = json.loads((cell / MANIFEST).read_text())
     assert list(manifest["files"]) == ["metrics.json", "weights.safetensors"]
 
@@ -157,18 +158,25 @@ def test_a_manifest_of_missing_files_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_changed_configuration_is_noticed(cell):
-    assert not is_finished(cell, config=CONFIG | {"sparsity": 0.95})
-    assert not is_finished(cell, config={})
+def test_the_code_is_in_the_manifest_and_not_in_its_content(cell):
+    before, content = sha256(cell / MANIFEST), content_hash(cell / MANIFEST)
+    assert content == before  # as manifests without code have always been named by later stages
+    names = ["weights.safetensors", "metrics.json"]
+    for code in ({"a.py": "1"}, {"a.py": "2"}):
+        write_manifest(cell, config=CONFIG, names=names, code=code)
+        assert json.loads((cell / MANIFEST).read_text())["code"] == code
+        assert sha256(cell / MANIFEST) != before
+        assert content_hash(cell / MANIFEST) == content
+    assert content_hash(cell / "metrics.json") == sha256(cell / "metrics.json")
 
 
 def test_a_changed_or_missing_file_is_noticed(cell):
     (cell / "weights.safetensors").write_bytes(b"weightz")
-    assert not is_finished(cell, config=CONFIG)
+    assert not is_whole(cell)
     (cell / "weights.safetensors").write_bytes(b"weights")
-    assert is_finished(cell, config=CONFIG)
+    assert is_whole(cell)
     (cell / "metrics.json").unlink()
-    assert not is_finished(cell, config=CONFIG)
+    assert not is_whole(cell)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +190,8 @@ def test_a_damaged_manifest_is_unfinished(cell, content):
         path.write_text(json.dumps({"config": fingerprint(CONFIG), "files": ["metrics.json"]}))
     else:
         path.write_text(content)
-    assert not is_finished(cell, config=CONFIG)
+    assert not is_whole(cell)
 
 
 def test_a_folder_that_is_not_there_is_unfinished(tmp_path):
-    assert not is_finished(tmp_path / "nowhere", config=CONFIG)
+    assert not is_whole(tmp_path / "nowhere")

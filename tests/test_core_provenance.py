@@ -47,14 +47,20 @@ def test_commit_of_a_checkout(tmp_path, monkeypatch):
         done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    (tmp_path / "file").write_text("x")
-    for arguments in (["init"], ["add", "file"], ["commit", "-m", "first"], ["tag", "v1"]):
+    (tmp_path / "provenance.py").write_text("x")
+    for arguments in (["init"], ["add", "provenance.py"], ["commit", "-m", "first"], ["tag", "v1"]):
         git(*arguments)
     head = git("rev-parse", "HEAD")
     monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
     assert module.commit() == head[:12]  # the tag does not replace the hash
-    (tmp_path / "file").write_text("changed")
+    (tmp_path / "provenance.py").write_text("changed")
     assert module.commit() == head[:12] + "+"
+    # An export of this package in somebody's repository is no checkout of it.
+    (tmp_path / "export").mkdir()
+    exported = tmp_path / "export" / "provenance.py"
+    exported.write_text("x")
+    monkeypatch.setattr(module, "__file__", str(exported))
+    assert module.commit() is None
 
 
 def test_a_machine_without_cpuinfo_still_has_a_name(monkeypatch):

@@ -98,23 +98,44 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def write_manifest(folder: str | Path, *, config: Mapping[str, Any], names: list[str]) -> None:
-    """Mark `folder` as finished: the hashes of its files and of the configuration that made them.
+def write_manifest(
+    folder: str | Path,
+    *,
+    config: Mapping[str, Any],
+    names: list[str],
+    code: Mapping[str, str] | None = None,
+) -> None:
+    """Mark `folder` as finished: the hashes of its files and of all that made them.
 
     Written last and atomically, so its presence means that everything else is whole.
+
+    Args:
+        folder: of the result.
+        config: the configuration that made it.
+        names: its files.
+        code: file → hash of the code that made it (`rewire.sources.code_of`).
     """
     folder = Path(folder)
     files = {name: sha256(folder / name) for name in sorted(names)}
-    write_json(folder / MANIFEST, {"config": fingerprint(config), "files": files})
+    manifest = {"config": fingerprint(config), "files": files}
+    write_json(folder / MANIFEST, manifest | ({"code": dict(code)} if code else {}))
 
 
-def is_finished(folder: str | Path, *, config: Mapping[str, Any]) -> bool:
-    """Whether `folder` holds an undamaged result of exactly this configuration."""
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file; of a manifest without the code in it, which is no part of a result."""
+    path = Path(path)
+    if path.name != MANIFEST:
+        return sha256(path)
+    manifest = read_json(path)
+    text = json.dumps({k: v for k, v in manifest.items() if k != "code"}, indent=2) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_whole(folder: str | Path) -> bool:
+    """Whether `folder` holds a finished and undamaged result."""
     folder = Path(folder)
     try:
-        manifest = read_json(folder / MANIFEST)
-        return manifest["config"] == fingerprint(config) and all(
-            sha256(folder / name) == digest for name, digest in manifest["files"].items()
-        )
+        files = read_json(folder / MANIFEST)["files"]
+        return all(sha256(folder / name) == digest for name, digest in files.items())
     except (InputError, OSError, KeyError, TypeError, AttributeError):
         return False

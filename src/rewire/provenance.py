@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ PACKAGES = (
 )
 
 
-def provenance(*, seconds: float | None = None, engine: str | None = None) -> dict[str, Any]:
+def provenance(
+    *,
+    seconds: float | None = None,
+    engine: str | None = None,
+    arguments: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Hardware, versions and commit of this process, and the wall-clock time of its work.
 
     Not part of any pipeline output: it differs between two equal runs.
@@ -27,6 +33,7 @@ def provenance(*, seconds: float | None = None, engine: str | None = None) -> di
     Args:
         seconds: of the work.
         engine: instruction set of the sparse engine that was at hand, if any.
+        arguments: of the command that did it, as far as they decide its result.
     """
     import torch
 
@@ -45,6 +52,7 @@ def provenance(*, seconds: float | None = None, engine: str | None = None) -> di
         "versions": versions,
         "commit": commit(),
         "seconds": None if seconds is None else round(seconds, 2),
+        "arguments": None if arguments is None else list(arguments),
     }
 
 
@@ -60,16 +68,20 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """The checked-out commit, with `+` if files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
+    """The checked-out commit, with `+` if files differ from it; None outside a checkout.
+
+    A copy of this package that merely lies inside somebody's repository is none of its files.
+    """
     try:
-        head = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    """What git says in the folder of this file."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -13,6 +13,7 @@ from rewire.attacks.judge import (
     is_correct,
     judge,
     predict_logits,
+    restart_type,
 )
 from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
@@ -225,3 +226,23 @@ def test_attacks_by_name():
         build_attack("pdg")
     with pytest.raises(InputError, match="Did you mean 'restarts'"):
         build_attack("pgd", restart=3)
+
+
+class Threshold(nn.Module):
+    """Two classes by the mean of an image, which a small step moves over the border."""
+
+    def forward(self, x):
+        z = 1000 * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-z, z], dim=1)
+
+
+def test_the_numbers_of_more_restarts_than_int16_holds_are_recorded():
+    assert restart_type(2**15) == torch.int16  # restarts 0 to 32,767, as in all usual ledgers
+    assert restart_type(2**15 + 1) == torch.int32
+    y = torch.arange(4) % 2
+    x = 0.5 + 0.001 * (2.0 * y - 1).view(4, 1, 1, 1)
+    many = PGD(epsilon=0.1, steps=1, restarts=70_000, first_pass_steps=2, seed=0)
+    found = many.attack(Threshold(), x, y, indices=torch.arange(4)).fooled_at_restart
+    assert (found.dtype, found.tolist()) == (torch.int32, [0] * 4)
+    found = PGD(epsilon=0.1, steps=1, restarts=3).attack(Threshold(), x, y, indices=torch.arange(4))
+    assert found.fooled_at_restart.dtype == torch.int16

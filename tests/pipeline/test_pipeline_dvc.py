@@ -131,3 +131,15 @@ def test_configuration_of_other_stages_does_not_rerun_training():
     for group in ("attack", "prune", "table", "tracking"):
         assert f"conf/{group}" not in dependencies
     assert {"conf/model", "conf/objective", "conf/trainer"} <= set(dependencies)
+
+
+def test_an_export_without_git_runs_the_pipeline(tmp_path):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", tmp_path / ".dvc")
+    make = ["make", "-s", "scm", f"VENV={sys.prefix}"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    result = dvc("stage", "list", "--name-only", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "tables" in result.stdout.split()

@@ -97,3 +97,27 @@ def test_csv_has_a_column_of_reasons(flags, text):
     rows = list(csv.DictReader(io.StringIO(to_csv(table(result("random", flags))))))
     assert [line["flags"] for line in rows] == ["n/a", "n/a", text, "n/a"]
     assert rows[2]["ours"] == "40"
+
+
+def test_a_number_of_an_old_network_is_left_out_and_its_command_named():
+    command = "python -m rewire.stages.evaluate profile=paper seed=0"
+    stale = result("random", None) | {"metrics": {}, "outdated": {"robust": command}}
+    table = build_table(SPEC, [stale, result("l2", [])], profile="paper", note="Paper profile.")
+    cells = {(cell.row, cell.column): cell for cell in table.cells}
+    cell = cells["attacked", "unstructured"]
+    assert (cell.ours, cell.verdict, cell.outdated) == (None, "outdated", (command,))
+    assert cells["clean", "unstructured"].verdict == "not run"
+    text = to_markdown(table)
+    assert f"| outdated: run `{command}` (published 40) |" in text
+    assert "- Outdated, hence left out: results of other networks" in text
+    (line,) = (row for row in csv.DictReader(io.StringIO(to_csv(table)))
+               if (row["row"], row["column"]) == ("attacked", "unstructured"))  # fmt: skip
+    assert (line["ours"], line["verdict"]) == ("outdated", "outdated")
+    assert "outdated" in to_latex(table)
+
+
+def test_an_examination_of_few_images_is_said():
+    few = [result("random", []) | {"examined": 50}, result("l2", []) | {"examined": 300}]
+    text = to_markdown(build_table(SPEC, few, profile="paper", note="Paper profile."))
+    assert "- Sanity checks looked at 50 images only: attacked, unstructured." in text
+    assert "300 images" not in text

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 from stages.blog_oracle import ANN, PAIRS, metrics_of, small
+from stages.small import list_anew
 
 from rewire.attacks.universal import pair_label
 from rewire.errors import InputError
+from rewire.models.artifact import load_dense, save_dense
 from rewire.stages import (
     blog_adaptive,
     blog_curves,
@@ -116,3 +119,28 @@ def test_missing_lists_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"must list .*blog\.pruned"):
         blog_tables.run(small(tmp_path / "outputs")[0], [])
     assert not (tmp_path / "outputs").exists()
+
+
+def test_numbers_of_a_network_that_is_gone_are_left_out(finished, tmp_path, monkeypatch, capsys):
+    output = shutil.copytree(finished, tmp_path / "outputs")
+    shutil.copy(finished.parent / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(blog_tables, "draw", lambda *_: None)
+    weights = output / "quick" / "blog_train" / "ann-lq-seed0" / "weights.safetensors"
+    model = load_dense(weights)
+    model.output.bias.data += 1
+    save_dense(weights, model, spec=dict(small(output, *ANN)[0].network))
+    list_anew(weights)
+    blog_tables.run(small(output, *ANN)[0], [])
+    said = capsys.readouterr().out
+    for stage in ("blog_noise", "blog_curves", "blog_adaptive", "blog_transfer"):
+        assert f"outdated and left out: {output / 'quick' / stage}" in said
+    cells = {(c["row"], c["column"]): c for c in table(output, "blog_table1")["cells"]}
+    cell = cells["No pruning, LQ", "None"]
+    assert (cell["ours"], cell["verdict"]) == (None, "outdated")
+    assert cell["outdated"][0].startswith("python -m rewire.stages.blog_curves profile=quick ")
+    assert table(output, "blog_transfer_E1") == []
+    text = (output / "tables" / "blog_noise_ann.md").read_text()
+    assert "Outdated, hence left out: run python -m rewire.stages.blog_noise" in text
+    with pytest.raises(InputError, match=r"blog_noise.* is outdated.*Run it again first"):
+        blog_curves.run(*small(output, *ANN, "force=true"))

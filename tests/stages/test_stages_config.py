@@ -102,6 +102,20 @@ def test_overrides_that_change_a_result_are_in_the_cell_name():
     assert name("attack.steps=5") == plain
     assert name("attack.steps=5", stage="evaluate") != plain
     assert name("trainer.epochs=3") == plain + "-trainer.epochs=3"
+    assert name("trainer.threads=1", "trainer.device=cpu", "data.root=/x") == plain
+    assert name("trainer.checkpoint_every=2", "trainer.check=true") == plain
+    assert name("attack.batch_size=9", "attack.check_every=2", stage="evaluate") == plain
+    for engine, sparsity, suffix in (
+        ("auto", 0.99, ""),
+        ("sparse", 0.99, ""),  # what auto takes
+        ("dense", 0.99, "-trainer.engine=dense"),
+        ("dense", 0.5, ""),
+        ("sparse", 0.5, "-trainer.engine=sparse"),
+    ):
+        override = f"trainer.engine={engine}"
+        chosen = composed(f"sparsity={sparsity}", override)
+        cell = f"natural-s{sparsity}-random-seed0{suffix}"
+        assert cell_of(chosen, stage="train", overrides=[override]) == cell
     assert cell_of(composed("rewire=l2", "arm=beta0.6"), stage="train") == plain + "-beta0.6"
     assert len(name(f"trainer.lr=0.{'1' * 80}")) < 60
     assert "/" not in name("data.augmentation=../../x")

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from stages.small import ROOT, list_anew, small
 
+from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
-from rewire.stages import evaluate, prune, train
+from rewire.stages import common, evaluate, prune, train
 from rewire.stages.cells import WEIGHTS
 
 CELL = "natural-s0.9-l2-seed0"
@@ -155,10 +156,41 @@ def test_chunks_of_other_weights_or_another_attack_are_not_used(output, monkeypa
     train.run(*small(output, "rewire=l2", "seed=1"))
     shutil.copy(output / "quick" / "train" / "natural-s0.9-l2-seed1" / WEIGHTS, weights)
     list_anew(weights)
+    with pytest.raises(
+        InputError, match=r"is outdated: it was not made from the train .*stages\.prune"
+    ):
+        run(output, "pgd", "attack.images=16")
+    prune.run(*small(output, "rewire=l2"))
     with monkeypatch.context() as patched:
         attacked = watch(patched)
         run(output, "pgd", "attack.images=16")
     assert len(attacked) == 4
+
+
+def test_force_and_other_code_begin_the_ledger_anew(output, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "CHUNK", CHUNK)
+
+    def attacked(*overrides, stop_at=None):
+        with monkeypatch.context() as patched:
+            chunks = watch(patched, stop_at=stop_at)
+            if stop_at is None:
+                run(output, "pgd", *overrides)
+            else:
+                with pytest.raises(Killed):
+                    run(output, "pgd", *overrides)
+        return len(chunks)
+
+    assert attacked(stop_at=2) == 2
+    real = common.code_of
+    monkeypatch.setattr(common, "code_of", lambda name: real(name) | {"attacks/pgd.py": "changed"})
+    capsys.readouterr()
+    assert attacked(stop_at=3) == 3
+    said = capsys.readouterr().out
+    assert "pieces of other code (attacks/pgd.py) are discarded: " in said
+    assert attacked("force=true") == 6
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same job, queued again, goes on
+    assert attacked("force=true", stop_at=4) == 4
+    assert attacked("force=true") == 2
 
 
 def test_sigkill_of_the_real_stage(output):

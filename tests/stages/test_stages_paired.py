@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from stages.small import small
 
 from rewire.errors import InputError
 from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.paired import mcnemar
+from rewire.files import sha256
 from rewire.stages import tables
+from rewire.stages.cells import SELECTIONS, WEIGHTS
 from rewire.stages.paired import write_paired
 
 AXES = {
@@ -20,6 +23,7 @@ AXES = {
     "seeds": [0, 1],
 }
 PROFILE = {"name": "quick", "note": "Quick profile. Not comparable with the published numbers."}
+TRAINED = SELECTIONS["best_test"]  # of which no figure is drawn
 
 
 class Listener:
@@ -49,6 +53,17 @@ def put(base, name, *, variant="trained", images=range(100), attacked=None, seed
     save_ledger(folder / f"{variant}.npz", {key: array[chosen] for key, array in arrays.items()})
     clean_only = {key: array for key, array in arrays.items() if key != "robust_correct"}
     save_ledger(folder / f"{variant}_clean.npz", clean_only)
+    trained, pruned = base / "train" / name / TRAINED, base / "prune" / name / WEIGHTS
+    for network in (trained, pruned):
+        network.parent.mkdir(parents=True, exist_ok=True)
+        network.write_text(name)
+    for stage, made_from in (
+        ("prune", {"train": trained}),
+        ("evaluate", {"train": trained, "prune": pruned}),
+    ):
+        config = {"selection": "best_test"}
+        config |= {"inputs": {key: sha256(path) for key, path in made_from.items()}}
+        (base / stage / name / "config.yaml").write_text(yaml.safe_dump(config))
     order = np.argsort(indices)
     return {key: array[order] for key, array in arrays.items()}
 
@@ -86,6 +101,41 @@ def test_every_pair_that_was_run_and_no_other(tmp_path, capsys):
     text = (tmp_path / "tables" / "thesis_paired.md").read_text()
     assert PROFILE["note"] in text
     assert "| l2 - random |" in text
+
+
+def test_a_network_at_chance_is_marked_and_not_compared(tmp_path):
+    base, images = tmp_path / "quick", range(1000)
+    constant = np.arange(1000) % 10 == 3  # one answer for all: no attack fools it
+    put(base, "natural-s0.99-random-seed0", images=images, seed=1)
+    put(base, "natural-s0.99-l2-seed0", images=images, seed=2)
+    put(
+        base, "natural-s0.99-vector-seed0", images=images, indices=np.arange(1000),
+        labels=np.arange(1000) % 10, clean_correct=constant, robust_correct=constant,
+    )  # fmt: skip
+    rows = {(row["strategy"], row["baseline"], row["measure"]): row for row in written(tmp_path)}
+    for baseline in ("random", "l2"):
+        for measure in ("clean", "robust"):
+            row = rows["vector", baseline, measure]
+            assert row["verdict"] == "at chance: vector seed 0"
+            assert (row["difference"], row["p"], row["p_holm"], row["ci95_low"]) == (None,) * 4
+    assert rows["l2", "random", "robust"]["p_holm"] <= 1
+    text = (tmp_path / "tables" / "thesis_paired.md").read_text()
+    assert text.count("| at chance: vector seed 0 |") == 4
+    assert "At chance: without an attack the network is right no more often than" in text
+    assert "corrected for all 2 comparisons of this table" in text
+
+
+def test_ledgers_of_a_network_that_is_gone_are_left_out_and_named(tmp_path, capsys):
+    base = tmp_path / "quick"
+    for name in ("random", "l2", "vector"):
+        put(base, f"natural-s0.99-{name}-seed0", seed=len(name))
+    (base / "train" / "natural-s0.99-l2-seed0" / TRAINED).write_text("trained again")
+    assert {(row["strategy"], row["baseline"]) for row in written(tmp_path)} == {
+        ("vector", "random")
+    }
+    again = f"python -m rewire.stages.evaluate profile=quick output={tmp_path}"
+    assert f"outdated and left out: run {again}" in capsys.readouterr().out
+    assert f"`{again}`" in (tmp_path / "tables" / "thesis_paired.md").read_text()
 
 
 def test_seeds_that_only_one_strategy_has_are_left_out(tmp_path):

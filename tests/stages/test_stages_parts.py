@@ -43,12 +43,15 @@ def test_a_damaged_piece_is_computed_again(tmp_path):
     assert calls == ["a", "b", "b"]
 
 
-def test_pieces_of_another_configuration_are_not_used(tmp_path):
+def test_pieces_of_another_configuration_are_discarded_and_that_is_said(tmp_path, capsys):
     folder, calls = tmp_path / "quick" / "noise" / "cell", []
     with pytest.raises(KeyboardInterrupt):
         stage(folder, calls, decided={"seed": 0}, stop_at="b")
     stage(folder, calls, decided={"seed": 1})
     assert calls == ["a", "a", "b"]
+    said = capsys.readouterr().out
+    assert "pieces of another configuration (seed was 0, is 1) are discarded: " in said
+    assert len(list(kept_folder(folder).iterdir())) == 1
 
 
 def test_cells_and_stages_do_not_share_pieces(tmp_path):

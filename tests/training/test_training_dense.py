@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from rewire.data.batches import TrainBatches
 from rewire.data.load import load_data
-from rewire.errors import InputError
+from rewire.errors import DivergedError, InputError
 from rewire.evaluation.accuracy import predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.heads import build_head, l2_penalty
@@ -200,8 +200,27 @@ def test_bad_values_are_refused_before_anything_is_written(change, words, tmp_pa
 
 
 def test_a_diverged_training_says_so(tmp_path):
-    with pytest.raises(InputError, match="diverged"):
+    with pytest.raises(DivergedError, match=r"Allowed: a smaller learning rate in trainer\.phases"):
         run(changed(trainer={"phases": [[1e30, 15]], "checkpoint_every": 0}), tmp_path)
+
+
+def test_weights_that_the_last_step_ruined_are_no_result(tmp_path, monkeypatch):
+    """The losses of all steps were finite; the network after the last one is not."""
+    step = torch.optim.Adam.step
+
+    def ruined(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        state = next(iter(self.state.values()))
+        if int(state["step"]) == 15:
+            self.param_groups[0]["params"][-1].data.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(torch.optim.Adam, "step", ruined)
+    with pytest.raises(DivergedError, match="step 15: the training diverged"):
+        run(changed(trainer={"checkpoint_every": 5}), tmp_path)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 10  # the last good one
+    assert all(tensor.isfinite().all() for tensor in state["state_dict"].values())
 
 
 def test_the_module_takes_images_and_vectors():

@@ -19,7 +19,7 @@ from rewire.errors import InputError
 from rewire.models.layout import connection_budget, total_size
 from rewire.tracking import NullTracker
 from rewire.training.checkpoint import AtomicCheckpoints
-from rewire.training.runner import STATE_FORM, Trained, train
+from rewire.training.runner import Trained, train
 
 CONFIG = {
     "data": {
@@ -169,14 +169,40 @@ def test_a_damaged_state_is_said_and_not_used(tmp_path, uninterrupted, capsys):
     assert "last.ckpt' is damaged: the training starts anew" in capsys.readouterr().out
 
 
-def test_a_state_of_other_rules_is_not_gone_on_from(tmp_path, uninterrupted, monkeypatch):
-    with monkeypatch.context() as other:
-        other.setattr("rewire.training.runner.STATE_FORM", STATE_FORM - 1)
-        with pytest.raises(RuntimeError, match="power cut"):
-            run(CONFIG, tmp_path, report=Stop(2, RuntimeError("power cut")))
+CODE = {"training/runner.py": "1", "rng.py": "1"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "why"),
+    [
+        ({"code": CODE}, {"code": CODE | {"rng.py": "2"}}, "other code (rng.py)"),
+        ({}, {"code": CODE}, "code that is not recorded"),
+        (
+            {"code": CODE, "trainer_lr": 0.2},
+            {"code": CODE},
+            "another configuration (trainer.lr was 0.2, is 0.1)",
+        ),
+    ],
+)
+def test_a_state_of_something_else_is_discarded_and_that_is_said(
+    tmp_path, uninterrupted, capsys, before, now, why
+):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(changed(**before), tmp_path, report=Stop(2, RuntimeError("power cut")))
     lines = []
-    assert_equal(run(CONFIG, tmp_path, report=lines.append), uninterrupted)
+    assert_equal(run(changed(**now), tmp_path, report=lines.append), uninterrupted)
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert f"last.ckpt' is of {why}: the training starts anew" in capsys.readouterr().out
+
+
+def test_where_data_lie_and_how_it_is_computed_discard_no_state(tmp_path, uninterrupted, capsys):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(CONFIG, tmp_path, report=Stop(2, RuntimeError("power cut")))
+    lines = []
+    other = changed(data_root="elsewhere", trainer_threads=1, trainer_check=True)
+    assert_equal(run(other, tmp_path, report=lines.append), uninterrupted)
+    assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_full_disk_leaves_the_last_whole_state(tmp_path, uninterrupted, monkeypatch):

@@ -6,8 +6,12 @@ import pytest
 import torch
 from training.test_training_runner import changed, run
 
+from rewire.attacks.judge import is_correct, predict_logits
+from rewire.data.images import as_float
+from rewire.data.load import load_data
 from rewire.models.artifact import load_network, network_tensors, save_network
 from rewire.models.factory import build_model
+from rewire.training.module import SparseClassifier
 from rewire.training.runner import count_correct
 from rewire.training.selection import BEST_TEST, BEST_VALIDATION, Selections
 
@@ -80,14 +84,30 @@ def test_a_kept_network_has_the_accuracy_that_is_reported_for_it(trained):
     by_validation = [row["validation_accuracy"] for row in result.history]
     assert metrics[BEST_VALIDATION]["epoch"] == 1 + by_validation.index(max(by_validation))
     assert by_test[-1] == result.metrics["clean"]["accuracy"]
-    from rewire.data.load import load_data
-
     data = {k: v for k, v in changed()["data"].items() if k != "augmentation"}
     for name, tensors in result.selected.items():
         save_network(folder / f"{name}.safetensors", tensors, spec=SPEC)
         model, _ = load_network(folder / f"{name}.safetensors")
         correct, total = count_correct(model, load_data(**data)[2], torch.device("cpu"))
         assert {"correct": correct, "total": total}.items() <= metrics[name]["clean"].items()
+
+
+def test_held_out_images_are_judged_in_float32_whatever_the_training_computes_in(monkeypatch):
+    module = SparseClassifier(
+        build_model(**SPEC, sparsity=0.9, seed=0), objective="natural", options={}, lr=0.1,
+        momentum=0.9, weight_decay=0.0, seed=0,
+    )  # fmt: skip
+    module.eval()
+    *_, test = load_data(source="embedded", root="data", validation_size=20, test_size=40)
+    x, y = as_float(test.images), test.labels
+    logged = {}
+    monkeypatch.setattr(module, "log_dict", lambda values, **options: logged.update(values))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        module.validation_step((x, y), 0)
+        assert module.model(x).dtype == torch.bfloat16  # as a training step computes
+    logits = predict_logits(module.model, x, batch_size=len(x))
+    assert torch.equal(logged["validation/loss"], torch.nn.functional.cross_entropy(logits, y))
+    assert logged["validation/accuracy"] == 100 * is_correct(logits, y).float().mean()
 
 
 def test_keeping_networks_changes_no_training(tmp_path, trained):

@@ -27,6 +27,7 @@ from rewire.attacks.judge import (
     is_correct,
     linf_project,
     predict_logits,
+    restart_type,
 )
 from rewire.attacks.mode import attack_mode, full_float32
 from rewire.errors import InputError
@@ -104,7 +105,7 @@ class AutoAttack:
             components = self._components(model, logits.shape[1])
             adversarial, clean = x.clone(), is_correct(logits, y)
             fooled_by = torch.where(clean, SURVIVED, CLEAN_WRONG).to(torch.int8)
-            fooled_at = fooled_by.to(torch.int16)
+            fooled_at = fooled_by.to(restart_type(self.restarts))
             total = int(clean.sum())
             for component, restart in itertools.product(components, range(self.restarts)):
                 alive = (fooled_by == SURVIVED).nonzero().flatten()

@@ -28,7 +28,8 @@ class AttackResult:
         correct: bool, the verdict of a separate forward pass over `adversarial`.
         fooled_by: int8, position in `FOOLED_BY` of the attack that fooled the model first,
             `SURVIVED` (-1) or `CLEAN_WRONG` (-2). `correct` holds exactly where it is -1.
-        fooled_at_restart: int16, the restart (from 0) of that attack, or the same two codes.
+        fooled_at_restart: the restart (from 0) of that attack, or the same two codes; int16, or
+            int32 where there are more restarts than that holds.
         steps_run: image-steps: images that passed through the model, summed over iterates.
         fragile: number of images on which the attack and the final pass differed by rounding.
     """
@@ -40,6 +41,11 @@ class AttackResult:
     fooled_at_restart: Tensor
     steps_run: int
     fragile: int
+
+
+def restart_type(restarts: int) -> torch.dtype:
+    """The smaller type that holds the number of every restart: int16 as in all usual ledgers."""
+    return torch.int16 if restarts - 1 <= torch.iinfo(torch.int16).max else torch.int32
 
 
 def linf_project(x_adv: Tensor, x: Tensor, epsilon: float) -> Tensor:

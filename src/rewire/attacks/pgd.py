@@ -26,6 +26,7 @@ from rewire.attacks.judge import (
     is_correct,
     linf_project,
     predict_logits,
+    restart_type,
 )
 from rewire.attacks.mode import attack_mode, full_float32
 
@@ -118,7 +119,7 @@ class PGD:
             alive = is_correct(predict_logits(model, x, batch_size=full.batch_size), y).cpu()
             total = int(alive.sum())
             fooled_by = torch.where(alive, SURVIVED, CLEAN_WRONG).to(torch.int8)
-            fooled_at = fooled_by.to(torch.int16)
+            fooled_at = fooled_by.to(restart_type(self.restarts))
             for name, attack, first_restart in passes:
                 # Survivors of a pass before the last one are not decided yet.
                 report = progress if attack is full else None
@@ -126,7 +127,10 @@ class PGD:
                     model, x, y, numbers, alive, adversarial, first_restart, total, report
                 )
                 hit = found != SURVIVED
-                fooled_by[hit], fooled_at[hit] = FOOLED_BY.index(name), found[hit]
+                fooled_by[hit], fooled_at[hit] = (
+                    FOOLED_BY.index(name),
+                    found[hit].to(fooled_at.dtype),
+                )
                 alive, steps_run = alive & ~hit, steps_run + steps
             return conclude(
                 model,
@@ -157,7 +161,7 @@ class PGD:
 
         Attacks the images in `alive` and puts their last judged iterates into `adversarial`.
         """
-        fooled_at = torch.full((len(x),), SURVIVED, dtype=torch.int16)
+        fooled_at = torch.full((len(x),), SURVIVED, dtype=restart_type(self.restarts))
         # Jobs (row, restart); a survivor queues up again for its next restart.
         waiting = deque((row, 0) for row in alive.nonzero().flatten().tolist())
         decided, steps_run = total - len(waiting), 0
@@ -191,7 +195,7 @@ class PGD:
             if not leave.any():
                 continue
             adversarial[row[leave].to(x.device)] = judged[leave.to(x.device)]
-            fooled_at[row[hit]] = restart[hit].to(torch.int16)
+            fooled_at[row[hit]] = restart[hit].to(fooled_at.dtype)
             again = leave & ~hit & (restart + 1 < self.restarts)
             waiting.extend(zip(row[again].tolist(), (restart[again] + 1).tolist(), strict=True))
             decided += int((leave & ~again).sum())

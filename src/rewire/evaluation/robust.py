@@ -40,8 +40,8 @@ def evaluate(
         `images`, `clean_count`, `robust_count`, `steps_run`, `fragile` (int), `clean_accuracy` and
         `robust_accuracy` (%), `fooled_by` (name of an attack → images that it fooled first), and
         `arrays`: the per-image ledger as NumPy arrays `indices` (int64), `labels` (int64),
-        `clean_correct`, `robust_correct` (bool), `fooled_by` (int8) and `fooled_at_restart` (int16;
-        both as in `AttackResult`).
+        `clean_correct`, `robust_correct` (bool), `fooled_by` (int8) and `fooled_at_restart` (int16
+        or int32; both as in `AttackResult`).
 
     Raises:
         InputError: if there is no image.

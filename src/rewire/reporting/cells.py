@@ -11,9 +11,11 @@ WITHIN = "within tolerance"
 DIFFERS = "differs"
 NOT_COMPARABLE = "not comparable"
 NOT_RUN = "not run"
+OUTDATED = "outdated"
 NO_PUBLISHED = "no published value"
-VERDICTS = (WITHIN, DIFFERS, NOT_COMPARABLE, NOT_RUN, NO_PUBLISHED)
+VERDICTS = (WITHIN, DIFFERS, NOT_COMPARABLE, NOT_RUN, OUTDATED, NO_PUBLISHED)
 
+ENOUGH_IMAGES = 300  # that the sanity checks of an attack should look at
 ROBUST = "robust"  # metrics that start so are what stage `audit` examines
 
 # The only profile that trains and evaluates as the documents did.
@@ -37,6 +39,9 @@ class Cell:
         flags: of a robust accuracy, the reasons for doubt that its examination found (stage
             `audit`), a sentence each; None if it was not examined at every seed and nothing was
             found. Empty for every other number.
+        outdated: commands that make results which are left out, because they were made from other
+            networks than those that are there.
+        examined: images that its examination looked at, the fewest of all seeds; None without one.
     """
 
     row: str
@@ -49,6 +54,8 @@ class Cell:
     difference: float | None
     interval: str | None
     flags: tuple[str, ...] | None = ()
+    outdated: tuple[str, ...] = ()
+    examined: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,14 @@ class Table:
         """The robust accuracies that nobody examined."""
         return [cell for cell in self.cells if cell.flags is None]
 
+    def examined_on_few(self) -> dict[int, list[Cell]]:
+        """Number of images → the robust accuracies that were examined on so few."""
+        found: dict[int, list[Cell]] = {}
+        for cell in self.cells:
+            if cell.examined is not None and cell.examined < ENOUGH_IMAGES:
+                found.setdefault(cell.examined, []).append(cell)
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """The plain dictionary that is written as NAME.json."""
         return {
@@ -87,6 +102,7 @@ class Table:
                     **asdict(cell),
                     "ci95": list(cell.ci95) if cell.ci95 else None,
                     "flags": None if cell.flags is None else list(cell.flags),
+                    "outdated": list(cell.outdated),
                 }
                 for cell in self.cells
             ],

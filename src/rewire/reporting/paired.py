@@ -34,6 +34,13 @@ COLUMNS = (
     "test", "p", "p_holm", "verdict",
 )  # fmt: skip
 
+COMPARED = (
+    "difference", "ci95_low", "ci95_high", "ci90_low", "ci90_high", "interval", "only_strategy",
+    "only_baseline", "test", "p",
+)  # fmt: skip
+"""Columns that a pair with a network at chance does not have."""
+AT_CHANCE = "at chance"
+
 Row = dict[str, Any]
 
 
@@ -49,6 +56,8 @@ class Comparison:
         seeds: of the rows of both arrays.
         correct: bool (seeds, images) of the strategy.
         baseline_correct: the same of the baseline.
+        at_chance: which of the two networks, by name, know no more than the share of one class:
+            they are not compared.
     """
 
     cell: str
@@ -59,6 +68,7 @@ class Comparison:
     seeds: Sequence[int]
     correct: np.ndarray
     baseline_correct: np.ndarray
+    at_chance: Sequence[str] = ()
 
 
 def paired_rows(
@@ -73,6 +83,9 @@ def paired_rows(
     row has the p-value of the bootstrap over seeds and images, and McNemar's test of every seed is
     kept in `per_seed`, as a statement on those two networks.
 
+    A comparison with a network at chance has no difference, test or verdict: a constant answer is
+    not fooled by any attack.
+
     Returns:
         `COLUMNS`, and `per_seed`: seed, difference, discordant images, McNemar's p.
 
@@ -80,7 +93,8 @@ def paired_rows(
         InputError: for arrays that do not fit each other or the seeds.
     """
     rows = [_row(comparison, draws=draws, margin=margin) for comparison in comparisons]
-    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
+    tested = [row for row in rows if row["p"] is not None]
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = corrected
     return rows
 
@@ -105,11 +119,22 @@ def paired_csv(rows: Sequence[Row]) -> str:
 
 
 def write_paired_table(
-    rows: Sequence[Row], folder: str | Path, *, profile: str, note: str
+    rows: Sequence[Row],
+    folder: str | Path,
+    *,
+    profile: str,
+    note: str,
+    outdated: Sequence[str] = (),
 ) -> list[Path]:
-    """Write thesis_paired.md, .csv and .json into `folder`; returns the three paths."""
+    """Write thesis_paired.md, .csv and .json into `folder`; returns the three paths.
+
+    `outdated` are the commands for ledgers that are left out; the text names them.
+    """
     stem = Path(folder) / NAME
-    write_text(stem.with_suffix(".md"), paired_markdown(rows, note=note))
+    text = paired_markdown(rows, note=note)
+    for command in outdated:
+        text += f"\nOutdated, hence left out: run `{command}`.\n"
+    write_text(stem.with_suffix(".md"), text)
     write_text(stem.with_suffix(".csv"), paired_csv(rows))
     value = {"table": NAME, "profile": profile, "margin": MARGIN, "rows": list(rows)}
     write_json(stem.with_suffix(".json"), value)
@@ -126,7 +151,7 @@ def _row(comparison: Comparison, *, draws: int, margin: float) -> Row:
         )
     tests = [mcnemar(a, b) for a, b in zip(ours, baseline, strict=True)]
     single = found.varies == IMAGES
-    return {
+    row = {
         "cell": comparison.cell,
         "variant": comparison.variant,
         "measure": comparison.measure,
@@ -157,17 +182,28 @@ def _row(comparison: Comparison, *, draws: int, margin: float) -> Row:
             for seed, test in zip(comparison.seeds, tests, strict=True)
         ],
     }
+    if comparison.at_chance:
+        row |= dict.fromkeys(COMPARED) | {"per_seed": []}
+        row["verdict"] = f"{AT_CHANCE}: {', '.join(comparison.at_chance)}"
+    return row
 
 
 def _shown(row: Row) -> dict[str, str]:
     """A row as Markdown prints it."""
-    digits = 1 if row["ci95_high"] - row["ci95_low"] >= 2 else 2
-    low, high = (f"{row[key]:+z.{digits}f}" for key in ("ci95_low", "ci95_high"))
-    return {
+    same = {
         "cell": row["cell"],
         "variant": row["variant"],
         "accuracy": row["measure"],
         "pair": f"{row['strategy']} - {row['baseline']}",
+    }
+    if row["difference"] is None:
+        compared = dict.fromkeys(("difference [95 %], points", "varies over"), ABSENT)
+        counted = {"images": f"{row['images']:,}", "seeds": str(row["seeds"])}
+        tested = dict.fromkeys(("only one right", "p", "p, Holm"), ABSENT)
+        return same | compared | counted | tested | {"verdict": row["verdict"]}
+    digits = 1 if row["ci95_high"] - row["ci95_low"] >= 2 else 2
+    low, high = (f"{row[key]:+z.{digits}f}" for key in ("ci95_low", "ci95_high"))
+    return same | {
         "difference [95 %], points": f"{row['difference']:+z.{digits}f} [{low}, {high}]",
         "varies over": row["interval"],
         "images": f"{row['images']:,}",
@@ -182,6 +218,7 @@ def _shown(row: Row) -> dict[str, str]:
 def _explanation(rows: Sequence[Row], margin: float) -> list[str]:
     """Sentences on what a row holds."""
     kinds = {row["test"] for row in rows}
+    tested = sum(row["p"] is not None for row in rows)
     lines = [
         "The difference is accuracy of the first strategy minus that of the second; positive: the "
         "first one is better. Clean accuracy is compared on all test images, robust accuracy on "
@@ -203,8 +240,14 @@ def _explanation(rows: Sequence[Row], margin: float) -> list[str]:
             "Intervals of two or three seeds are too narrow where trainings differ by far more "
             "than images do."
         )
+    if tested < len(rows):
+        lines.append(
+            f"{AT_CHANCE.capitalize()}: without an attack the network is right no more often than "
+            "an answer that is always the same. No attack fools such an answer, so that its robust "
+            "accuracy means nothing: not compared."
+        )
     lines += [
-        f"Holm: corrected for all {len(rows)} comparisons of this table; the verdicts are not.",
+        f"Holm: corrected for all {tested} comparisons of this table; the verdicts are not.",
         f"Equivalent: the 90 % interval lies inside ±{margin:g} points (two one-sided tests at "
         "5 %). Different: the 95 % interval excludes 0. Undecided: neither; more images or seeds "
         "are needed.",

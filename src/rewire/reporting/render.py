@@ -10,6 +10,7 @@ from rewire.reporting.cells import (
     COMPARABLE_PROFILE,
     DIFFERS,
     NOT_RUN,
+    OUTDATED,
     ROBUST,
     WITHIN,
     Cell,
@@ -61,7 +62,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per cell; `ours` is "not run" where nothing was run, other gaps are "n/a".
+    """One line per cell; without a number `ours` is "not run" or "outdated", other gaps are "n/a".
 
     `flags` are the reasons for doubt, "none" or "not audited"; "n/a" if it is no robust accuracy.
     """
@@ -77,7 +78,7 @@ def to_csv(table: Table) -> str:
             [
                 cell.row,
                 cell.column,
-                NOT_RUN if cell.ours is None else _plain(cell.ours),
+                cell.verdict if cell.ours is None else _plain(cell.ours),
                 *(_plain(value) for value in values),
                 cell.verdict,
                 table.spec.unit,
@@ -138,7 +139,7 @@ def _note(table: Table) -> str:
 
 def _ours(cell: Cell) -> str:
     if cell.ours is None:
-        return NOT_RUN
+        return cell.verdict
     digits = decimals(cell)
     value = f"{cell.ours:z.{digits}f}"
     value += DAGGER if cell.flags else ""
@@ -157,7 +158,8 @@ def _comparison(cell: Cell) -> str:
 
 def _markdown_cell(cell: Cell, table: Table) -> str:
     seeds = f", n={cell.n}" if cell.n and _seeds_vary(table) else ""
-    return f"{_ours(cell)} ({_comparison(cell)}{seeds}){_MARKS.get(cell.verdict, '')}"
+    again = f": run `{cell.outdated[0]}`" if cell.verdict == OUTDATED else ""
+    return f"{_ours(cell)}{again} ({_comparison(cell)}{seeds}){_MARKS.get(cell.verdict, '')}"
 
 
 def _latex_value(cell: Cell) -> str:
@@ -206,7 +208,7 @@ def _explanation(table: Table, *, latex: bool = False) -> list[str]:
         lines.append("Intervals of one seed are Wilson over test images, blind to training noise.")
     if None in kinds:
         lines.append("Without an interval: one seed of a quantity that is not counted over images.")
-    if any(cell.n == 0 for cell in table.cells):
+    if any(cell.verdict == NOT_RUN for cell in table.cells):
         lines.append(f"{NOT_RUN.capitalize()}: there is no result of this profile.")
     if table.profile != COMPARABLE_PROFILE:
         lines.append("Differences to published values are printed, not judged, at this profile.")
@@ -222,6 +224,13 @@ def _doubts(table: Table) -> list[str]:
     lines = [f"{DAGGER} {reason} ({_places(cells)})." for reason, cells in table.flagged().items()]
     if cells := table.not_audited():
         lines.append(f"{NOT_AUDITED.capitalize()}: {_places(cells)}.")
+    for images, cells in table.examined_on_few().items():
+        lines.append(f"Sanity checks looked at {images} images only: {_places(cells)}.")
+    if commands := dict.fromkeys(c for cell in table.cells for c in cell.outdated):
+        lines.append(
+            f"{OUTDATED.capitalize()}, hence left out: results of other networks than those that "
+            f"are there. Run {'; '.join(commands)}."
+        )
     return lines
 
 

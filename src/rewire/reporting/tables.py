@@ -17,6 +17,7 @@ from rewire.reporting.cells import (
     NO_PUBLISHED,
     NOT_COMPARABLE,
     NOT_RUN,
+    OUTDATED,
     ROBUST,
     WITHIN,
     Cell,
@@ -42,7 +43,10 @@ def build_table(
             Accuracies are {"correct", "total", "accuracy"} and shown in percent from the counts;
             any other metric is a number in the table's unit. A result may carry `flags`, what the
             examination of its robust accuracy found: a list of {"name", "reason"}, or None if there
-            was none; they concern the rows whose metric starts with "robust".
+            was none; they concern the rows whose metric starts with "robust", as does `examined`,
+            the images that were looked at. A result that lacks metrics because they were made from
+            another network has the commands that make them as `outdated`: {first part of a
+            metric's path: command}.
         profile: only results of this profile are shown; only "paper" is comparable.
         note: the profile in words, printed on top of the table.
 
@@ -95,6 +99,14 @@ def _cell(
     published = row.published[column]
     ours, ci95, interval = _summarise(found)
     difference = ours - published if ours is not None and published is not None else None
+    measured = {id(r) for r, m in pairs if m is not None}
+    group = row.metric.partition(".")[0]
+    outdated = tuple(
+        command
+        for result in chosen
+        if id(result) not in measured and (command := result.get("outdated", {}).get(group))
+    )
+    examined = [r.get("examined") for r, m in pairs if m is not None]
     return Cell(
         row=row.label,
         column=spec.columns[column],
@@ -107,12 +119,17 @@ def _cell(
             difference,
             tolerance=spec.tolerances.get(column, spec.tolerance),
             profile=profile,
+            outdated=bool(outdated),
         ),
         difference=difference,
         interval=interval,
         flags=_flags([r for r, m in pairs if m is not None])
         if row.metric.startswith(ROBUST)
         else (),
+        outdated=outdated,
+        examined=min((count for count in examined if count), default=None)
+        if row.metric.startswith(ROBUST)
+        else None,
     )
 
 
@@ -187,10 +204,15 @@ def _summarise(
 
 
 def _verdict(
-    ours: float | None, difference: float | None, *, tolerance: float, profile: str
+    ours: float | None,
+    difference: float | None,
+    *,
+    tolerance: float,
+    profile: str,
+    outdated: bool,
 ) -> str:
     if ours is None:
-        return NOT_RUN
+        return OUTDATED if outdated else NOT_RUN
     if difference is None:
         return NO_PUBLISHED
     if profile != COMPARABLE_PROFILE:

@@ -29,7 +29,7 @@ from rewire.stages.cells import LEDGER, SELECTIONS
 from rewire.stages.common import (
     METRICS,
     MODEL_SPEC,
-    deciding,
+    deciding_pieces,
     load_images,
     networks,
     run_cell,
@@ -103,7 +103,7 @@ def examine(
 ) -> list[str]:
     device = choose_device(config["trainer"]["device"])
     case, ledger = load_case(config, trained, evaluated, device)
-    decided = deciding(config, "audit") | {"inputs": config["inputs"], "device": device.type}
+    decided = deciding_pieces(config, "audit") | {"device": device.type}
     found = {}
     with parts(folder, decided=decided) as part:
         for name, check in checks(config, case, ledger, source).items():

@@ -20,7 +20,7 @@ from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
 from rewire.pruning.values import apply_masks, combined_masks
 from rewire.reporting.summary import summary_table
-from rewire.stages.common import METRICS, deciding, run_cell, sibling
+from rewire.stages.common import METRICS, deciding_pieces, run_cell, sibling
 from rewire.stages.curve_settings import points_of
 from rewire.stages.noised import make_vectors, noise_batches, noise_recipe
 from rewire.stages.parts import Part, parts
@@ -55,7 +55,7 @@ def attack(
     )
     rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
     sample = {key: options["common"][key] for key in ("count", "fresh")}
-    decided = deciding(config, "blog_adaptive") | {"inputs": config["inputs"]}
+    decided = deciding_pieces(config, "blog_adaptive")
     decided |= {"device": inputs.device.type, "recipe": recipe}
 
     vectors: dict[str, Tensor] = {}

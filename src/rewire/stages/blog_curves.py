@@ -18,7 +18,7 @@ from rewire.models.dense import PIXELS
 from rewire.pruning.inputs import metric_images
 from rewire.pruning.values import apply_masks, weight_matrices
 from rewire.reporting.summary import summary_table
-from rewire.stages.common import METRICS, as_csv, deciding, run_cell, sibling
+from rewire.stages.common import METRICS, as_csv, deciding_pieces, run_cell, sibling
 from rewire.stages.curve_settings import Curve, Pruning, curves_of, draws_of, grid, points_of
 from rewire.stages.parts import parts
 from rewire.stages.pruned import Inputs, Rankings, judge, load_inputs
@@ -46,7 +46,7 @@ def measure(
     inputs = load_inputs(config, trained=trained, noisy=noised)
     rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
     sample = {key: options["common"][key] for key in ("count", "fresh")}
-    decided = deciding(config, "blog_curves") | {"inputs": config["inputs"]}
+    decided = deciding_pieces(config, "blog_curves")
     decided |= {"device": inputs.device.type}
     rows: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

@@ -39,7 +39,7 @@ from rewire.reporting.decoupled_figure import cost_plot, robustness_plot
 from rewire.reporting.summary import summary_table
 from rewire.rng import generator
 from rewire.stages.cells import NOISE, WEIGHTS
-from rewire.stages.common import METRICS, deciding, load_images, run_cell, sibling
+from rewire.stages.common import METRICS, deciding_pieces, load_images, run_cell, sibling
 from rewire.stages.noised import first_images
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker
@@ -83,7 +83,7 @@ def measure(
         "points": [],
     }
     count = functools.partial(judge, data=judged, noise=noise, batch_size=options["batch_size"])
-    decided = deciding(config, "blog_decoupled") | {"inputs": config["inputs"]}
+    decided = deciding_pieces(config, "blog_decoupled")
     with parts(folder, decided=decided) as part:
         for name, layers, metric, ratios in [(CLEAN, [], CLEAN, [0.0]), *plan(options)]:
             compute = functools.partial(

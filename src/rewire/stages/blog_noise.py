@@ -22,7 +22,7 @@ from rewire.attacks.universal import (
 from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.reporting.noise_figure import noise_plot
-from rewire.stages.common import METRICS, deciding, run_cell, sibling
+from rewire.stages.common import METRICS, deciding_pieces, run_cell, sibling
 from rewire.stages.noised import (
     Counts,
     check_distinct,
@@ -56,7 +56,7 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
     trials = trials_of(noise["trainability"], recipe)
     inputs = load_inputs(config, source)
     draw = noise_batches(inputs.training, batch_size=noise["batch_size"], seed=config["seed"])
-    decided = deciding(config, "blog_noise") | {"inputs": config["inputs"]}
+    decided = deciding_pieces(config, "blog_noise")
     decided |= {"device": inputs.device.type, "recipe": recipe}
 
     with parts(folder, decided=decided) as part:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.files import read_json, write_json, write_text
+from rewire.files import MANIFEST, read_json, write_json, write_text
 from rewire.reporting.blog_claims import claims_markdown, score_claims
 from rewire.reporting.blog_data import Run, as_run
 from rewire.reporting.blog_decoupled_rows import decoupled_rows
@@ -29,11 +29,13 @@ from rewire.reporting.blog_rows import (
     trainability_rows,
     transfer_rows,
 )
-from rewire.reporting.blog_table import ordering, ordering_markdown, table1_results
-from rewire.reporting.published import load_spec
+from rewire.reporting.blog_table import NETWORK, ordering, ordering_markdown, table1_results
+from rewire.reporting.published import TableSpec, load_spec
 from rewire.reporting.tables import build_table, write_table
+from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import METRICS
 from rewire.stages.entry import CONF
+from rewire.stages.made import command_for, is_current, read_config, remark
 from rewire.stages.tables import PARAMS, read_axes, track_table, tracked_tables
 from rewire.tracking import Tracker
 
@@ -54,15 +56,26 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     profile, output = plain["profile"], Path(plain["output"])
     axes = read_axes(PARAMS, "blog", (*dict.fromkeys(LISTS.values()), "seeds"))
     base = output / profile["name"]
-    results = {
+    found = {
         stage: list(collect(base / stage, axes[listing], axes["seeds"], profile["name"]))
         for stage, listing in LISTS.items()
     }
+    results = {stage: [r for r in each if not r["outdated"]] for stage, each in found.items()}
+    outdated = [result for each in found.values() for result in each if result["outdated"]]
+    for result in outdated:
+        print(f"outdated and left out: {result['folder']}: run {result['outdated']}")
+    said = remark(result["folder"] for each in results.values() for result in each)
+    if said:
+        print(said.strip())
+        profile["note"] += said
+    if outdated:
+        again = "; ".join(result["outdated"] for result in outdated)
+        profile["note"] += f" Outdated, hence left out: run {again}."
     runs = [
         as_run({**r, "points": r["metrics"], "curves": text_of(r)}) for r in results["blog_curves"]
     ]
     with tracked_tables(plain, axes, document="blog", stage="blog_tables") as tracker:
-        write_tables(results, runs, output / "tables", profile, tracker)
+        write_tables(results, runs, output / "tables", profile, tracker, outdated=outdated)
         draw(runs, output / "figures", profile["note"], tracker)
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
@@ -70,7 +83,10 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def collect(
     folder: Path, cells: Sequence[str], seeds: Sequence[int], profile: str
 ) -> Iterator[dict[str, Any]]:
-    """One entry per finished cell of a stage; what was not run, the tables say."""
+    """One entry per finished cell of a stage; what was not run, the tables say.
+
+    `outdated` is the command that makes it anew if it is of another network than is there.
+    """
     for cell in cells:
         for seed in seeds:
             found = folder / f"{cell}-seed{seed}"
@@ -84,7 +100,20 @@ def collect(
                 "profile": profile,
                 "metrics": read_json(found / METRICS),
                 "folder": found,
+                "outdated": None if is_of_what_is_there(found) else command_for(found),
             }
+
+
+def is_of_what_is_there(folder: Path) -> bool:
+    """Whether a result, and what it was made from, was made from the networks that are there."""
+    base, cell, config = folder.parents[1], folder.name, read_config(folder)
+    files: dict[str, Path] = {}
+    for name in config.get("inputs") or {}:
+        stage, _, head = name.partition(" of ")
+        other = f"{config['network']['name']}-{head}-seed{config['seed']}" if head else cell
+        files[name] = base / stage / other / (WEIGHTS if stage == "blog_train" else MANIFEST)
+    noise = [path.parent for path in files.values() if path.name == MANIFEST]
+    return is_current(folder, files) and all(map(is_of_what_is_there, noise))
 
 
 def text_of(result: Mapping[str, Any]) -> str:
@@ -98,12 +127,15 @@ def write_tables(
     folder: Path,
     profile: Mapping[str, str],
     tracker: Tracker,
+    *,
+    outdated: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Table 1, the order of the prunings, the claims, and what the article lacks."""
     note = profile["note"]
+    spec = load_spec(CONF / "blog" / "table" / "blog_table1.yaml")
     table = build_table(
-        load_spec(CONF / "blog" / "table" / "blog_table1.yaml"),
-        table1_results(runs),
+        spec,
+        [*table1_results(runs), *outdated_results(spec, outdated)],
         profile=profile["name"],
         note=note,
     )
@@ -125,6 +157,22 @@ def write_tables(
         if rows:
             keys = list(dict.fromkeys(key for row in rows for key in row))
             tracker.table(name, keys, [[row.get(key) for key in keys] for row in rows])
+
+
+def outdated_results(
+    spec: TableSpec, outdated: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Results without a number for the cells of Table 1 whose pruning curves are outdated."""
+    curves = [r for r in outdated if r["folder"].parent.name == "blog_curves"]
+    selectors = {tuple(sorted(row.selector.items())): row.metric for row in spec.rows}
+    for result in (r for r in curves if r["network"] == NETWORK):
+        for selector, metric in selectors.items():
+            if dict(selector)["head"] != result["head"]:
+                continue
+            cell = dict(selector) | {"seed": result["seed"], "profile": result["profile"]}
+            again = {metric.partition(".")[0]: result["outdated"]}
+            for column in spec.columns:
+                yield cell | {spec.axis: column, "metrics": {}, "outdated": again}
 
 
 def further(results: Results, runs: Sequence[Run]) -> dict[str, tuple[str, list[dict[str, Any]]]]:

@@ -25,7 +25,7 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     from rewire.training.dense_runner import train_dense
 
     trained = train_dense(
-        {**deciding(config, "blog_train"), "data": config["data"]},
+        {**deciding(config, "blog_train"), "data": config["data"], "code": config["code"]},
         checkpoints=kept_folder(folder),
         tracker=tracker,
         report=lambda line: print(line, flush=True),

@@ -16,7 +16,7 @@ from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
 from rewire.stages.cells import NOISE, WEIGHTS
-from rewire.stages.common import METRICS, deciding, run_cell, sibling
+from rewire.stages.common import METRICS, check_sources, deciding_pieces, run_cell, sibling
 from rewire.stages.noised import judged, load_inputs
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker
@@ -59,6 +59,8 @@ def noise_of(config: Mapping[str, Any], overrides: Sequence[str], head: str) -> 
             f"no noise of head '{head}' in '{folders['blog_noise']}'. "
             f"Allowed: noise of all heads ({', '.join(SOURCES)}); make it first: {commands}"
         )
+    # Its noise and all that this was made from, as the next stage would find it.
+    check_sources("blog_curves", other, [*overrides, f"head={head}"])
     return folders["blog_noise"]
 
 
@@ -72,7 +74,7 @@ def measure(
     pairs = config["noise"]["pairs"]
     vectors = {head: load_noise(path / NOISE, expected=pairs)[0] for head, path in noises.items()}
     inputs = load_inputs(config, trained)
-    decided = deciding(config, "blog_transfer") | {"inputs": config["inputs"]}
+    decided = deciding_pieces(config, "blog_transfer")
     with parts(folder, decided=decided | {"device": inputs.device.type}) as part:
 
         def judge(head: str, evaluation: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,17 +17,31 @@ from omegaconf import DictConfig, OmegaConf
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.engine.library import instruction_set
-from rewire.files import (
-    is_finished,
-    sha256,
-    writable_folder,
-    write_json,
-    write_manifest,
-    write_text,
-)
+from rewire.errors import InputError
+from rewire.files import MANIFEST, writable_folder, write_json, write_manifest, write_text
+from rewire.identity import decisive
+from rewire.models.artifact import check_listed
 from rewire.provenance import provenance
-from rewire.stages.cells import SELECTIONS, WEIGHTS, cell_folder, cell_of, document_of
+from rewire.sources import code_of
+from rewire.stages.cells import (
+    SELECTIONS,
+    WEIGHTS,
+    cell_of,
+    document_of,
+    own_folder,
+    source_folder,
+)
 from rewire.stages.lock import alone
+from rewire.stages.made import (
+    CONFIG,
+    PROVENANCE,
+    arguments_of,
+    command,
+    hashes,
+    is_current,
+    made,
+    refused,
+)
 from rewire.stages.parts import drop_parts
 from rewire.tracking import Tracker, track
 
@@ -46,6 +61,11 @@ def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return chosen
 
 
+def deciding_pieces(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """All that decides the pieces of a running stage: options, inputs and code."""
+    return decisive(deciding(config, stage)) | {key: config[key] for key in ("inputs", "code")}
+
+
 def load_images(config: Mapping[str, Any]) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Training, validation and test images of a configuration, as they are."""
     options = {key: value for key, value in config["data"].items() if key != "augmentation"}
@@ -54,18 +74,22 @@ def load_images(config: Mapping[str, Any]) -> tuple[ImageSet, ImageSet, ImageSet
 
 def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> Path:
     """Folder in which an earlier stage left its result for the same cell."""
-    cell = cell_of(config, stage=stage, overrides=overrides)
-    return cell_folder(config["output"], profile=config["profile"]["name"], stage=stage, cell=cell)
+    return source_folder(config, stage=stage, overrides=overrides)
+
+
+def sources_of(stage: str, config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Path]:
+    """Earlier stage → the file of the same cell that a stage reads."""
+    inputs = dict(document_of(stage).stages[stage].inputs)
+    if "train" in inputs:
+        inputs["train"] = SELECTIONS[config["selection"]]
+    return {name: sibling(config, overrides, name) / file for name, file in inputs.items()}
 
 
 def inputs_of(
     stage: str, config: Mapping[str, Any], overrides: Iterable[str]
 ) -> dict[str, str | None]:
     """Hashes of the files that a stage reads: a re-trained network makes its result stale."""
-    inputs = dict(document_of(stage).stages[stage].inputs)
-    if "train" in inputs:
-        inputs["train"] = SELECTIONS[config["selection"]]
-    return hashes({s: sibling(config, overrides, s) / name for s, name in inputs.items()})
+    return hashes(sources_of(stage, config, overrides))
 
 
 def networks(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Path]:
@@ -74,9 +98,26 @@ def networks(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, P
     return {v: sibling(config, overrides, stage) / names[v] for v, stage in VARIANTS.items()}
 
 
-def hashes(paths: Mapping[str, Path]) -> dict[str, str | None]:
-    """SHA-256 of every file, None for a missing one."""
-    return {name: sha256(path) if path.is_file() else None for name, path in paths.items()}
+def check_sources(stage: str, config: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Refuse what earlier stages made from other results than those that are there.
+
+    Raises:
+        InputError: names the folder, and the command that makes it anew; or a damaged file.
+    """
+    overrides = list(overrides)
+    sources = sources_of(stage, config, overrides)
+    for file in sources.values():
+        if file.is_file():
+            check_listed(file)
+    for name, file in sources.items():
+        made_from = sources_of(name, config, overrides)
+        if made_from and file.is_file() and not is_current(file.parent, made_from):
+            check_sources(name, config, overrides)  # what is first in the chain is told first
+            again = command(name, arguments_of(overrides, config), output=config["output"])
+            raise InputError(
+                f"'{file.parent}' is outdated: it was not made from the "
+                f"{' and '.join(made_from)} that is there. Run it again first: {again}"
+            )
 
 
 def run_cell(
@@ -89,30 +130,33 @@ def run_cell(
 ) -> None:
     """Do `work` for one cell unless its finished result is there.
 
-    A second start of the same cell waits for the first one, and then finds its result.
+    A second start of the same cell waits for the first one, and then finds its result. A result of
+    another configuration is not replaced without `force`; one that was made from other inputs
+    than those that are there now is.
 
     Args:
         stage, config, overrides: what to run.
-        work: does it; see `Work`. Its configuration has the hashes of the inputs as `inputs`.
+        work: does it; see `Work`. Its configuration has the hashes of the inputs as `inputs`, and
+            those of the code as `code`.
         more_inputs: files of other cells that are read, by name.
 
     Raises:
         InputError: for a value that cannot be used; nothing is left half-written.
     """
     plain = OmegaConf.to_container(config, resolve=True)
-    folder = sibling(plain, overrides, stage)
-    inputs = inputs_of(stage, plain, overrides) | hashes(more_inputs or {})
-    plain["inputs"] = inputs
-    decided = deciding(plain, stage) | {"inputs": inputs}
+    folder = own_folder(plain, stage=stage, overrides=overrides)
+    plain["code"] = code = code_of(f"rewire.stages.{stage}")
+    plain["inputs"] = inputs_of(stage, plain, overrides) | hashes(more_inputs or {})
+    decided = deciding(plain, stage) | {"inputs": plain["inputs"]}
+    if folder.name != (name := cell_of(plain, stage=stage, overrides=overrides)):
+        print(f"'{folder}' has the name of an earlier version; it may be renamed to '{name}'")
 
     def finished() -> bool:
-        there = not plain["force"] and is_finished(folder, config=decided)
-        if there:
-            print(f"finished already: {folder} (force=true runs it again)")
-        return there
+        return not plain["force"] and is_finished(folder, decided)
 
     if finished():
         return
+    check_sources(stage, plain, overrides)
     base = writable_folder(folder).parents[1]
     try:
         with alone(base / "locks" / f"{stage}-{folder.name}"):
@@ -122,19 +166,52 @@ def run_cell(
             folder.mkdir(exist_ok=True)  # the run that was waited for may have taken it away
             for leftover in folder.glob(".*.tmp*"):  # of a killed run; DVC would hash it
                 leftover.unlink()
+            if plain["force"] and not requeued():
+                drop_parts(folder)
             names = tracked(stage, plain, decided, folder, work)
-            write_text(folder / "config.yaml", yaml.safe_dump(decided, sort_keys=True))
-            seconds = time.perf_counter() - started
+            write_text(folder / CONFIG, yaml.safe_dump(decided, sort_keys=True))
             write_json(
-                folder / "provenance.json", provenance(seconds=seconds, engine=instruction_set())
+                folder / PROVENANCE,
+                provenance(
+                    seconds=time.perf_counter() - started,
+                    engine=instruction_set(),
+                    arguments=arguments_of(overrides, plain),
+                ),
             )
-            write_manifest(folder, config=decided, names=[*names, "config.yaml"])
+            write_manifest(folder, config=decided, names=[*names, CONFIG], code=code)
             drop_parts(folder)
     except BaseException:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if it is still empty: nothing was written
         raise
     print(f"wrote {folder}")
+
+
+def is_finished(folder: Path, decided: Mapping[str, Any]) -> bool:
+    """Whether the result in `folder` is what would be made now; says so, and what it is if not.
+
+    Raises:
+        InputError: for a finished result of another configuration.
+    """
+    result = made(folder)
+    if result is None:
+        if (folder / MANIFEST).is_file():
+            print(f"damaged: {folder} is made anew", flush=True)
+        return False
+    if changes := result.changes(decided):
+        raise refused(result, changes)
+    if others := result.other_inputs(decided["inputs"]):
+        print(f"outdated: {folder} was made from another {' and '.join(others)}", flush=True)
+        return False
+    code = result.other_code()
+    by = f", made by {code}" if code else ""
+    print(f"finished already: {folder}{by} (force=true runs it again)")
+    return True
+
+
+def requeued() -> bool:
+    """Whether Slurm has started this job before: `force` was obeyed then."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
 def tracked(

@@ -28,7 +28,7 @@ from rewire.models.sparse import SparseNetwork
 from rewire.stages.cells import clean_ledger
 from rewire.stages.common import (
     MODEL_SPEC,
-    deciding,
+    deciding_pieces,
     load_images,
     networks,
     run_cell,
@@ -63,8 +63,7 @@ def measure(
     spec = {key: config["model"][key] for key in MODEL_SPEC}
     metrics: dict[str, Any] = {}
     names = ["metrics.json"]
-    decided = deciding(config, "evaluate")
-    decided |= {"inputs": config["inputs"], "device": device.type, "chunk": CHUNK}
+    decided = deciding_pieces(config, "evaluate") | {"device": device.type, "chunk": CHUNK}
     with parts(folder, decided=decided) as part:
         for variant, source in sources.items():
             model, _ = load_network(source, expected=spec)

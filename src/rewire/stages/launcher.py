@@ -31,8 +31,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rewire.errors import InputError, unknown_name
-from rewire.files import MANIFEST, is_finished
-from rewire.stages.cells import cell_folder, cell_of, document_of
+from rewire.files import MANIFEST
+from rewire.identity import decisive
+from rewire.stages.cells import cell_of, document_of, own_folder
 from rewire.stages.parts import kept_folder
 
 ENGINES = ("local", "submitit")
@@ -138,9 +139,7 @@ class IsolatedLauncher:
                 row = {"cell": " ".join(own), "status": "failed", "error": str(error)}
                 rows.append(row | {"overrides": own})
                 continue
-            folder = cell_folder(
-                config.output, profile=config.profile.name, stage=self.stage, cell=cell
-            )
+            folder = own_folder(config, stage=self.stage, overrides=own)
             log = folder.parents[1] / "logs" / self.stage / f"{cell}.log"
             row = {"cell": cell, "folder": str(folder), "log": log, "overrides": own}
             row["label"] = f"{label} {cell}"
@@ -164,18 +163,21 @@ class IsolatedLauncher:
                 continue
             # Not above: it imports torch.
             from rewire.stages.common import deciding, inputs_of
+            from rewire.stages.made import made
 
             own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
             try:
                 plain = OmegaConf.to_container(own, resolve=True)
             except OmegaConfBaseException:
                 continue  # the job says what is wrong
-            inputs = inputs_of(self.stage, plain, row["overrides"])
-            decided = deciding(plain, self.stage) | {"inputs": inputs}
+            result = made(Path(row["folder"]))
+            if result is None or result.changes(deciding(plain, self.stage)):
+                continue
             # A stage that reads more than that is not found finished here: it is started and looks.
-            if is_finished(row["folder"], config=decided):
+            if not result.other_inputs(inputs_of(self.stage, plain, row["overrides"])):
                 row |= {"status": "skipped", "error": None}
-                print(f"{row['label']}: finished already: {row['folder']}", flush=True)
+                by = f", made by {code}" if (code := result.other_code()) else ""
+                print(f"{row['label']}: finished already: {row['folder']}{by}", flush=True)
 
     def _runner(
         self, rows: Sequence[dict[str, Any]], configs: Sequence[DictConfig], *, count: int
@@ -201,12 +203,14 @@ class IsolatedLauncher:
         """What decides a job's result."""
         groups = document_of(self.stage).stages[self.stage].groups
         values = {key: config.get(key) for key in (*groups, "sparsity", "seed")}
-        return {
-            key: OmegaConf.to_container(value, resolve=True)
-            if OmegaConf.is_config(value)
-            else value
-            for key, value in values.items()
-        }
+        return decisive(
+            {
+                key: OmegaConf.to_container(value, resolve=True)
+                if OmegaConf.is_config(value)
+                else value
+                for key, value in values.items()
+            }
+        )
 
     def _command(self, overrides: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", f"rewire.stages.{self.stage}", *overrides]

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from rewire.errors import InputError
+from rewire.evaluation.accuracy import is_at_chance
 from rewire.evaluation.ledger import load_ledger
 from rewire.evaluation.paired import align
 from rewire.reporting.paired import COLUMNS, NAME, Comparison, paired_rows, write_paired_table
 from rewire.stages.cells import clean_ledger
 from rewire.stages.common import VARIANTS
+from rewire.stages.made import command_for
+from rewire.stages.shown import is_of
 from rewire.tracking import Tracker
 
 
@@ -62,11 +65,16 @@ def write_paired(
         InputError: for ledgers that cannot be compared or read.
     """
     rows = paired_rows(comparisons(base, axes))
-    write_paired_table(rows, folder, profile=profile["name"], note=profile["note"])
+    left_out = outdated(base, axes)
+    write_paired_table(
+        rows, folder, profile=profile["name"], note=profile["note"], outdated=left_out
+    )
     tracker.table(NAME, list(COLUMNS), [[row[column] for column in COLUMNS] for row in rows])
-    verdicts = Counter(row["verdict"] for row in rows)
+    verdicts = Counter(row["verdict"].partition(":")[0] for row in rows)
     found = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
     print(f"\n{NAME}: {len(rows)} comparisons{': ' + found if rows else ''}")
+    for again in left_out:
+        print(f"outdated and left out: run {again}")
 
 
 def comparisons(base: Path, axes: Mapping[str, Sequence]) -> Iterator[Comparison]:
@@ -101,7 +109,39 @@ def comparisons(base: Path, axes: Mapping[str, Sequence]) -> Iterator[Comparison
                         seeds=seeds,
                         correct=np.stack(correct[: len(seeds)]),
                         baseline_correct=np.stack(correct[len(seeds) :]),
+                        at_chance=[
+                            f"{rewire} seed {seed}"
+                            for rewire in (strategy, baseline)
+                            for seed in seeds
+                            if knows_nothing(
+                                found[rewire, "clean"].get(seed, found[rewire, measure][seed])
+                            )
+                        ],
                     )
+
+
+def knows_nothing(ledger: Mapping[str, np.ndarray]) -> bool:
+    """Whether a network's clean verdicts are no better than an answer that is always the same."""
+    return is_at_chance(ledger["clean_correct"], ledger["labels"])
+
+
+def outdated(base: Path, axes: Mapping[str, Sequence]) -> list[str]:
+    """Commands for the ledgers that are of other networks than those that are there."""
+    folders = [
+        base / "evaluate" / f"{cell}-{rewire}-seed{seed}"
+        for cell in axes["cells"]
+        for rewire in axes["rewire"]
+        for seed in axes["seeds"]
+    ]
+    return [
+        command_for(folder)
+        for folder in folders
+        if any(
+            (folder / f"{variant}.npz").is_file()
+            and not is_of(base, "evaluate", folder.name, variant)
+            for variant in VARIANTS
+        )
+    ]
 
 
 def ledgers(
@@ -116,6 +156,8 @@ def ledgers(
             if (folder / f"{variant}.npz").is_file():  # of a version that did not write this one
                 print(f"not compared: {path} is missing; run evaluate of this cell with force=true")
             continue
+        if not is_of(base, "evaluate", folder.name, variant):
+            continue  # see `outdated`
         found[seed] = load_ledger(path)
         if where.array not in found[seed]:
             raise InputError(f"the ledger '{path}' lacks {where.array}")

@@ -10,9 +10,11 @@ from typing import Any
 
 from rewire.errors import InputError
 from rewire.files import fingerprint, read_json, write_json
+from rewire.identity import what_differs
 
 Part = Callable[[str, Callable[[], Any]], Any]
 """(name, compute) → what `compute` gave now or before the interruption: plain JSON values."""
+DECIDED = ".decided.json"  # beside the pieces: what decided them
 
 
 @contextmanager
@@ -23,19 +25,36 @@ def parts(folder: Path, *, decided: Mapping[str, Any]) -> Iterator[Part]:
 
     Args:
         folder: the cell's folder, OUTPUT/PROFILE/STAGE/CELL.
-        decided: everything that decides the pieces; pieces of another configuration are not used.
+        decided: everything that decides the pieces, the code too; others are discarded, and said.
     """
     current = kept_folder(folder) / fingerprint(decided)[:16]
+    discard_others(current, decided)
 
     def part(name: str, compute: Callable[[], Any]) -> Any:
         path = current / f"{name}.json"
         try:
             return read_json(path)
         except InputError:  # not there, or damaged on the disk
-            write_json(path, compute())
+            value = compute()
+            if not (current / DECIDED).is_file():
+                write_json(current / DECIDED, dict(decided))
+            write_json(path, value)
             return read_json(path)
 
     yield part
+
+
+def discard_others(current: Path, decided: Mapping[str, Any]) -> None:
+    """Delete the pieces beside the folder `current` and say what they were of."""
+    for other in sorted(current.parent.glob("*/")):
+        if other == current:
+            continue
+        try:
+            why = what_differs(read_json(other / DECIDED), decided)
+        except (InputError, AttributeError, TypeError):
+            why = "an earlier version"
+        print(f"pieces of {why} are discarded: '{other}'", flush=True)
+        shutil.rmtree(other, ignore_errors=True)
 
 
 def kept_folder(folder: Path) -> Path:

@@ -17,14 +17,16 @@ from typing import Any
 import yaml
 
 from rewire.errors import InputError
-from rewire.files import MANIFEST, read_json, writable_folder, write_text
+from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_text
 from rewire.reporting.page import page
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import THESIS, WEIGHTS
+from rewire.stages.cells import LEDGER, SELECTIONS, THESIS, WEIGHTS
 from rewire.stages.entry import CONF, refuse
+from rewire.stages.made import command_for, read_config, remark
 from rewire.stages.paired import write_paired
-from rewire.stages.tables import draw, measured, results
+from rewire.stages.shown import EXAMINED, derived, results
+from rewire.stages.tables import draw
 from rewire.tracking import NullTracker
 
 STAGES = tuple(name for name in THESIS.stages if name != "tables")
@@ -47,9 +49,11 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
+    profile["note"] += remark(source / s / name for s in STAGES for name in finished(source, s))
     # Later stages have cells of their own, e.g. of another way of pruning.
+    known = known_hashes(source)
     for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
-        copy_cell(source, name, target / "cells" / name)
+        copy_cell(source, name, target / "cells" / name, known=known)
     rows = {name: list(results(source, name, profile["name"])) for name in names}
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
     axes = axes_of(names)
@@ -125,11 +129,23 @@ def table(
     return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")
 
 
-def copy_cell(source: Path, name: str, target: Path) -> None:
-    """Copy what is small of every stage's result for one cell; STAGE_ before each file's name."""
+def known_hashes(source: Path) -> set[str]:
+    """Hashes of all networks and ledgers that are there."""
+    files = (*SELECTIONS.values(), LEDGER)
+    return {sha256(path) for name in files for path in source.glob(f"*/*/{name}")}
+
+
+def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None:
+    """Copy what is small of every stage's result for one cell; STAGE_ before each file's name.
+
+    A result that was made from a network or ledger that is not among the `known` ones stays away.
+    """
     for stage in STAGES:
         folder = source / stage / name
         if not (folder / MANIFEST).is_file():
+            continue
+        if not known.issuperset((read_config(folder).get("inputs") or {}).values()):
+            print(f"outdated and left out: {folder}: run {command_for(folder)}")
             continue
         for path in sorted(folder.iterdir()):
             if path.name in KEPT or path.suffix == ".npz":
@@ -148,7 +164,7 @@ def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
     config = yaml.safe_load((source / "train" / name / "config.yaml").read_text(encoding="utf-8"))
     trained = read_json(source / "train" / name / "metrics.json")
-    robust = measured(source / "evaluate" / name).get("trained", {}).get("robust", {})
+    robust = (derived(source, "evaluate", name, EXAMINED) or {}).get("robust", {})
     return {
         "cell": name,
         "epochs": config["trainer"]["epochs"],

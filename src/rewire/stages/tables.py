@@ -12,19 +12,20 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.errors import InputError
-from rewire.files import read_json, sha256
 from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import LEDGER, WEIGHTS
-from rewire.stages.common import VARIANTS
+from rewire.stages.cells import WEIGHTS
 from rewire.stages.entry import CONF
+from rewire.stages.made import remark
 from rewire.stages.paired import write_paired
+from rewire.stages.shown import results
 from rewire.structure.figures import density_plot, matrix_plot
 from rewire.tracking import Tracker, track
 
 PARAMS = Path("params.yaml")
+SHOWN = ("train", "prune", "evaluate", "structure", "audit")  # stages whose results are shown
 # Figures of the thesis: number, experiment, dense layer (its "layer 8" is the first of them).
 FIGURES = (
     ("figures_3-5", "natural-s0.99", "dense2"),
@@ -32,8 +33,6 @@ FIGURES = (
     ("figures_9-11", "trades-s0.95", "dense2"),
     ("figures_12-14", "natural-s0.99", "dense1"),
 )
-OF_TRAINING = ("clean", "selections", "structure")  # measures that a training leaves itself
-EXAMINED = "trained"  # variant that stage `audit` examines
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -43,6 +42,9 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     axes = read_axes(PARAMS, "thesis", ("cells", "rewire", "seeds"))
     base = output / profile["name"]
     results = list(collect(base, axes, profile["name"]))
+    if said := remark(base / stage / name for stage in SHOWN for name in cells(axes)):
+        print(said.strip())
+        profile["note"] += said
     with tracked_tables(plain, axes, document="thesis", stage="tables") as tracker:
         for path in sorted((CONF / "table").glob("thesis_*.yaml")):
             table = build_table(
@@ -94,52 +96,6 @@ def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[st
     """The results of all finished cells of the matrix; a table says which were not run."""
     for name in cells(axes):
         yield from results(base, name, profile)
-
-
-def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
-    """One result per variant of a finished cell, in the form that `build_table` takes."""
-    training = base / "train" / name / "config.yaml"
-    if not training.is_file():
-        return
-    config = yaml.safe_load(training.read_text(encoding="utf-8"))
-    trained = measured(base / "train" / name)
-    evaluation = measured(base / "evaluate" / name)
-    structure = measured(base / "structure" / name)
-    flags = flags_of(base, name)
-    for variant in VARIANTS:
-        metrics = dict(evaluation.get(variant, {}))
-        if variant in structure:
-            metrics["structure"] = structure[variant]
-        if variant == EXAMINED:
-            # What a training says of itself stands until later stages have run.
-            metrics = {key: trained[key] for key in OF_TRAINING if key in trained} | metrics
-        yield {
-            "cell": name.replace(f"-seed{config['seed']}", "", 1),
-            "sparsity": config["sparsity"],
-            "objective": config["objective"]["name"],
-            "rewire": config["rewire"]["name"],
-            "seed": config["seed"],
-            "variant": variant,
-            "profile": profile,
-            "metrics": metrics,
-            "flags": flags if variant == EXAMINED else None,
-        }
-
-
-def measured(folder: Path) -> dict[str, Any]:
-    """Metrics of a cell's stage; empty if it has not run."""
-    path = folder / "metrics.json"
-    return read_json(path) if path.is_file() else {}
-
-
-def flags_of(base: Path, name: str) -> list[dict[str, str]] | None:
-    """What stage `audit` found on a cell; None if it has not run on the ledger that is there."""
-    folder, ledger = base / "audit" / name, base / "evaluate" / name / LEDGER
-    found = measured(folder)
-    if not found or not ledger.is_file():
-        return None
-    examined = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return found["flags"] if examined["inputs"]["evaluate"] == sha256(ledger) else None
 
 
 def cells(axes: dict[str, list]) -> Iterator[str]:

@@ -26,7 +26,7 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     from rewire.training.runner import train
 
     trained = train(
-        {**deciding(config, "train"), "data": config["data"]},
+        {**deciding(config, "train"), "data": config["data"], "code": config["code"]},
         checkpoints=kept_folder(folder),
         tracker=tracker,
         report=lambda line: print(line, flush=True),

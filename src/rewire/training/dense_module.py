@@ -51,7 +51,7 @@ class DenseClassifier(pl.LightningModule):
         self.model = model
         self.loss = build_head(head, scale=scale)
         self.l2, self.phases, self.seed = l2, phases, seed
-        self.latest: Tensor | None = None  # loss of the last step; logged by a callback
+        self.latest: dict[str, Tensor] = {}  # loss of the last step; read by callbacks
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -62,7 +62,7 @@ class DenseClassifier(pl.LightningModule):
             random = generator(self.seed, "dropout", self.global_step, device=x.device)
             self.model.set_dropout_generator(random)
         loss = self.loss(self.model(x), y)
-        self.latest = loss.detach()
+        self.latest = {"loss": loss.detach()}
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:

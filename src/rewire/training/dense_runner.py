@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rewire.models.dense import DenseNetwork, build_dense
 from rewire.tracking import Tracker
 from rewire.training.dense_module import DenseClassifier
 from rewire.training.device import choose_device, choose_precision, use_threads
+from rewire.training.finite import Finite
 from rewire.training.lean import pl
 from rewire.training.lightning import fit
 
@@ -43,7 +45,8 @@ def train_dense(
     """Train one network to the end, going on from the last checkpoint if there is one.
 
     Args:
-        config: plain resolved configuration with data, network, head, trainer and seed.
+        config: plain resolved configuration with data, network, head, trainer and seed;
+            `code` (file → hash), too, where a state must be of the same code.
         checkpoints: folder for the state to resume from; belongs to this configuration alone.
         tracker: receives curves.
         report: called with one line of text every `trainer.log_every` steps.
@@ -82,11 +85,16 @@ def train_dense(
         for images in (validation, test)
     )
     progress = Progress(held_out, tracker=tracker, every=settings["log_every"], report=report)
+    finite = Finite(
+        every=math.gcd(settings["log_every"], settings["checkpoint_every"]),
+        weights=lambda model: model.parameters(),
+        remedy="a smaller learning rate in trainer.phases",
+    )
     steps = sum(steps for _, steps in settings["phases"])
     fit(
         module,
         batches,
-        callbacks=[progress],
+        callbacks=[finite, progress],
         device=device,
         precision=precision,
         checkpoints=checkpoints,
@@ -120,16 +128,11 @@ class Progress(pl.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: DenseClassifier, *args: Any) -> None:
-        self._losses.append(module.latest)
+        self._losses.append(module.latest["loss"])
         step = trainer.global_step
         if step % self.every and step != trainer.max_steps:
             return
         loss = float(torch.stack(self._losses).double().mean())
-        if not loss < float("inf"):
-            raise InputError(
-                f"the loss is {loss} after {step} steps: the training diverged. "
-                "Allowed: a smaller learning rate in trainer.phases."
-            )
         row = {"step": step, "train_loss": round(loss, 8)}
         if len(self.held_out):
             correct = predict_correct(module.model, self.held_out)

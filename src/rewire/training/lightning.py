@@ -14,6 +14,7 @@ import torch
 
 from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_json
+from rewire.identity import what_differs
 from rewire.training.checkpoint import AtomicCheckpoints, is_whole
 from rewire.training.lean import pl
 
@@ -87,23 +88,28 @@ def fit(
 
 
 def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if it was written by exactly this configuration."""
+    """The checkpoint to go on from, if it belongs to this configuration and code.
+
+    One that does not, or is damaged, is deleted, and that is said.
+    """
     marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
-    if state.is_file() and belongs_to(marker, config):
-        if is_whole(state):
+    if state.is_file():
+        why = what_is_other(marker, config) or ("" if is_whole(state) else "damaged")
+        if not why:
             return state
-        print(f"the training state '{state}' is damaged: the training starts anew", flush=True)
-    state.unlink(missing_ok=True)
+        print(f"the training state '{state}' is {why}: the training starts anew", flush=True)
+        state.unlink()
     write_json(marker, dict(config))
     return None
 
 
-def belongs_to(marker: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the state beside `marker` was written by this configuration."""
+def what_is_other(marker: Path, config: Mapping[str, Any]) -> str:
+    """What the state beside `marker` is of, if not of this configuration and code; else empty."""
     try:
-        return read_json(marker) == dict(config)
-    except InputError:  # missing or damaged
-        return False
+        differs = what_differs(read_json(marker), config)
+    except (InputError, AttributeError, TypeError):  # missing or damaged
+        differs = "a configuration that is not recorded"
+    return differs and f"of {differs}"
 
 
 def quiet_lightning() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from rewire.attacks.mode import attack_mode, full_float32
 from rewire.models.sparse import SparseNetwork
 from rewire.objectives import OBJECTIVES
 from rewire.rng import generator
@@ -59,7 +60,9 @@ class SparseClassifier(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
         x, y = batch[0], batch[1]
-        logits = self.model(x).float()
+        # Held-out accuracy selects a network: it is judged as test images are, in float32.
+        with full_float32(x.device), attack_mode(self.model):
+            logits = self.model(x)
         metrics = {
             "validation/loss": F.cross_entropy(logits, y),
             "validation/accuracy": 100 * (logits.argmax(1) == y).float().mean(),

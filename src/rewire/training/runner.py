@@ -33,9 +33,6 @@ from rewire.training.optimiser import check_options
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
 
-STATE_FORM = 2
-"""Rules of optimiser and network in a training state: one of other rules is not gone on from."""
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -75,7 +72,7 @@ def train(
 
     Args:
         config: plain resolved configuration with data, model, objective, rewire, trainer,
-            sparsity and seed.
+            sparsity and seed; `code` (file → hash), too, where a state must be of the same code.
         checkpoints: folder for the state to resume from; belongs to this configuration alone.
         tracker: receives curves.
         report: called with one line of text per epoch.
@@ -195,7 +192,7 @@ def fit_network(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
-        config={**config, "state_form": STATE_FORM},
+        config=config,
         max_epochs=epochs,
         every_epochs=settings["checkpoint_every"],
     )

@@ -1,0 +1,80 @@
+"""The code behind a result: the files of this package that a module imports, and their hashes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+APART = (
+    "rewire.provenance",
+    "rewire.stages.entry",
+    "rewire.stages.lock",
+    "rewire.tracking",
+)
+"""The command line, records and locks: they are imported by stages and decide no number."""
+_IMPORT = re.compile(r"^\s*from (rewire[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_MODULE = re.compile(r"^\s*import (rewire[\w.]*)", re.MULTILINE)
+_DISCOVERS = "pkgutil.iter_modules(__path__)"
+
+
+@functools.cache
+def code_of(module: str) -> dict[str, str]:
+    """File below src/rewire → first 12 hex digits of its SHA-256, of all that `module` imports.
+
+    Those that it imports by way of others are among them, and imports inside functions; so are the
+    sources of the compiled kernels where the engine is. A changed comment is changed code.
+
+    Args:
+        module: dotted name, such as "rewire.stages.train".
+    """
+    files = set(closure(module))
+    if PACKAGE / "engine" / "library.py" in files:
+        files |= set((PACKAGE / "engine" / "native").glob("*.*"))
+    return {
+        path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        for path in sorted(files)
+    }
+
+
+def closure(module: str) -> list[Path]:
+    """The files of this package that a module is made of: its own, and those that it imports."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = file_of(name)
+        if path is None or name in found or is_apart(name):
+            continue
+        found[name] = path
+        waiting += [name.rpartition(".")[0], *imported(name, path)]
+    return sorted(found.values())
+
+
+def is_apart(name: str) -> bool:
+    """Whether a module, or a package that it is in, decides no number."""
+    return any(name == apart or name.startswith(f"{apart}.") for apart in APART)
+
+
+def imported(name: str, path: Path) -> Iterator[str]:
+    """Names that may be modules of this package, as its files are written: one import a line."""
+    text = path.read_text(encoding="utf-8")
+    for package, members in _IMPORT.findall(text):
+        yield package
+        yield from (f"{package}.{member}" for member in re.findall(r"\w+", members))
+    yield from _MODULE.findall(text)
+    if _DISCOVERS in text:
+        yield from (f"{name}.{member.stem}" for member in path.parent.glob("*.py"))
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a module or package; None if it is none of this package."""
+    first, *rest = name.split(".")
+    if first != PACKAGE.name:
+        return None
+    path = PACKAGE.joinpath(*rest)
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
