@@ -70,7 +70,11 @@ def fit(
         max_epochs=max_epochs,
         max_steps=max_steps,
         callbacks=everything,
-        plugins=[AtomicCheckpoints()],
+        # A training is one process to Lightning wherever it runs. What Lightning would do by itself
+        # in a Slurm job: refuse several tasks, requeue it, and load any `hpc_ckpt_*.ckpt` that lies
+        # in its root folder, by default the working folder.
+        plugins=[AtomicCheckpoints(), pl.plugins.environments.LightningEnvironment()],
+        default_root_dir=checkpoints,
         logger=False,
         enable_checkpointing=saves,
         enable_progress_bar=watched,
