@@ -111,6 +111,7 @@ def belongs_to(marker: Path, config: Mapping[str, Any]) -> bool:
 
 
 def quiet_lightning() -> None:
-    """Keep hints about loggers, loaders and devices out of the terminal."""
+    """Keep hints about loggers, loaders, devices and srun out of the terminal."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for module in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=module)
