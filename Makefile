@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scm test test-reliability prove-resume lint repro check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability test-slurm prove-resume lint repro check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ test: setup ## Run all tests
 
 test-reliability: setup ## Run the proofs that take minutes: kills, fuzzing, load
 	$(BIN)/python -m pytest -n 2 -m reliability --durations=15
+
+test-slurm: setup ## Run the tests on a Slurm of one node, where slurm-wlm and munge are installed
+	$(BIN)/python -m pytest -m slurm -rs --durations=5
 
 prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
 	python -m rewire.stages.prove

@@ -16,8 +16,10 @@ import pytest
 from stages.small import SMALL, run
 
 from rewire.errors import InputError
-from rewire.stages.cluster import ClusterJobs, Command, check_cluster, resources
+from rewire.stages import slurm
+from rewire.stages.cluster import ClusterJobs, check_cluster, resources
 from rewire.stages.jobs import Job
+from rewire.stages.slurm import Queued
 
 SETTINGS = {
     "kind": "local",
@@ -77,60 +79,89 @@ def test_jobs_through_submitit_end_as_they_would_here(tmp_path, capsys):
 class Submitted:
     """A job as submitit knows it that never comes to a result."""
 
-    job_id, cancelled = "17", False
+    cancelled = False
 
-    def __init__(self, folder, error: str | None = None) -> None:
-        self.error = error
-        self.paths = SimpleNamespace(result_pickle=folder / "absent")
-
-    def done(self) -> bool:
-        return self.error is not None
-
-    def result(self):
-        raise RuntimeError(self.error)
-
-    def cancel(self) -> None:
-        self.cancelled = True
+    def __init__(self, folder, number: str) -> None:
+        self.job_id = number
+        self.paths = SimpleNamespace(submitted_pickle=folder / "absent")
 
 
-def fake_submitit(monkeypatch, submitted: list[Submitted]) -> list[dict]:
-    """Stand-in for submitit; returns where the resources asked for go."""
-    asked, left = [], list(submitted)
-    executor = SimpleNamespace(
-        update_parameters=lambda **values: asked.append(values),
-        batch=contextlib.nullcontext,
-        submit=lambda command: left.pop(0),
-    )
-    module = SimpleNamespace(AutoExecutor=lambda *, folder, cluster: executor)
+def fake_slurm(monkeypatch, *queues: dict[str, Queued] | None) -> list[dict]:
+    """Stand-ins for submitit and Slurm, which answers by these queues, the last one for ever.
+
+    Returns where the resources asked for go; what is cancelled goes to its end.
+    """
+    asked, numbers, answers = [], iter(range(1, 100)), list(queues)
+    folder = {}
+
+    def auto(**settings):
+        folder["path"] = settings["folder"]
+        return SimpleNamespace(
+            update_parameters=lambda **values: asked.append(values),
+            batch=contextlib.nullcontext,
+            submit=lambda command: Submitted(folder["path"], str(next(numbers))),
+        )
+
+    module = SimpleNamespace(AutoExecutor=auto, SlurmJob=Submitted)
     monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr(slurm, "queue", lambda: answers.pop(0) if answers[1:] else answers[0])
+    monkeypatch.setattr(slurm, "array_limit", lambda: 10)
+    monkeypatch.setattr(slurm, "cancel", lambda ids: asked.append({"cancelled": ids}))
     monkeypatch.setattr("rewire.stages.cluster.PAUSE", 0.01)
+    monkeypatch.setattr("rewire.stages.cluster.LOOK", 0.0)
+    monkeypatch.setattr("rewire.stages.cluster.GRACE", 0.05)
     return asked
 
 
-def test_slurm_gets_all_jobs_at_once_and_a_node_that_breaks_down_is_a_failure(
-    tmp_path, monkeypatch
-):
-    names = ("one", "two")
-    asked = fake_submitit(monkeypatch, [Submitted(tmp_path, f"lost {name}") for name in names])
-    runner = ClusterJobs(SETTINGS | {"kind": "slurm"}, at_a_time=1, folder=tmp_path)
-    rows = runner.run([shell(tmp_path, name, "true") for name in names])
+def on_slurm(tmp_path, at_a_time: int) -> ClusterJobs:
+    return ClusterJobs(SETTINGS | {"kind": "slurm"}, at_a_time=at_a_time, folder=tmp_path)
+
+
+def test_slurm_gets_all_jobs_at_once_and_lost_ones_are_failures(tmp_path, monkeypatch, capsys):
+    waits, ended = Queued("x", "PENDING", "Priority"), Queued("x", "CANCELLED", "None")
+    asked = fake_slurm(monkeypatch, {}, {"1": waits, "2": waits}, None, {"1": ended})
+    rows = on_slurm(tmp_path, 1).run([shell(tmp_path, name, "true") for name in ("one", "two")])
     assert [(row["status"], row["error"]) for row in rows] == [
-        ("failed", "lost one"),
-        ("failed", "lost two"),
+        ("failed", "job 1 ended without a result: CANCELLED"),
+        ("failed", "job 2 ended without a result: PENDING"),
     ]
-    assert [values["slurm_array_parallelism"] for values in asked] == [1]
+    assert [v["slurm_array_parallelism"] for v in asked if "timeout_min" in v] == [1]
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == [
+        "one: submitted as 1",
+        "two: submitted as 2",
+        "on the cluster: 2 wait (Priority 2)",
+        "on the cluster: Slurm does not answer; the jobs are waited for",
+    ]
+
+
+def test_a_job_that_is_queued_again_is_waited_for(tmp_path, monkeypatch):
+    states = ["RUNNING", "PREEMPTED", "COMPLETING", "REQUEUED", "PENDING", "RUNNING"]
+    fake_slurm(monkeypatch, {}, *[{"1": Queued("x", state, "None")} for state in states])
+    runner = on_slurm(tmp_path, 1)
+    seen = []
+
+    def look():
+        ClusterJobs._look(runner)
+        seen.append(runner._submitted[0].state)
+        if len(seen) == len(states):
+            runner._submitted[0].command.end.write_text('{"status": "done", "error": null}')
+
+    monkeypatch.setattr(runner, "_look", look)
+    (row,) = runner.run([shell(tmp_path, "one", "true")])
+    assert row["status"] == "done"
+    assert seen == states
 
 
 def test_cancelled_jobs_that_nobody_accounts_for_are_not_waited_for(tmp_path, monkeypatch):
-    submitted = [Submitted(tmp_path), Submitted(tmp_path)]
-    fake_submitit(monkeypatch, submitted)
+    asked = fake_slurm(monkeypatch, {}, {n: Queued("x", "RUNNING", "None") for n in "12"})
     monkeypatch.setattr("rewire.stages.cluster.PATIENCE", 0.1)
-    runner = ClusterJobs(SETTINGS | {"kind": "slurm"}, at_a_time=2, folder=tmp_path)
+    runner = on_slurm(tmp_path, 2)
     threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
     rows = runner.run([shell(tmp_path, name, "true") for name in ("one", "two")])
     assert [row["status"] for row in rows] == ["stopped", "stopped"]
     assert [row["error"] for row in rows] == ["SIGTERM", "SIGTERM"]
-    assert all(job.cancelled for job in submitted)
+    assert {"cancelled": ["1", "2"]} in asked
 
 
 @pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])
@@ -165,35 +196,19 @@ def check_cancelled(tmp_path):
     assert gone(int(ready.read_text()))
 
 
-def test_a_job_that_slurm_ends_is_queued_again_as_it_was(tmp_path):
-    command = Command(shell(tmp_path, "long", "sleep 600 & wait"), cpus=1)
-    results = []
-    thread = threading.Thread(target=lambda: results.append(command()))
-    thread.start()
-    while command._process is None:
-        time.sleep(0.01)
-    again = command.checkpoint()
-    thread.join(WAIT)
-    assert results[0][0] == -signal.SIGKILL  # it does not go on beside its successor
-    assert gone(command._process.pid)
-    assert again.function.job == command.job
-    assert again.function._process is None
-
-
 def test_what_a_job_asks_for():
     more = {"account": "lab", "qos": "long"}
     asked = resources(
         SETTINGS | {"partition": "gpu", "gpus": 1, "memory_gb": 8, "more": more}, at_a_time=4
     )
     assert asked == {
-        "name": "rewire",
         "timeout_min": 5,
         "cpus_per_task": 1,
         "gpus_per_node": 1,
         "mem_gb": 8,
         "slurm_partition": "gpu",
         "slurm_array_parallelism": 4,
-        "slurm_additional_parameters": more,
+        "slurm_additional_parameters": {"requeue": True} | more,
     }
     assert "slurm_partition" not in resources(SETTINGS, at_a_time=1)
 
@@ -202,7 +217,7 @@ def test_what_a_job_asks_for():
     ("change", "message"),
     [
         ({"kind": "slrum"}, r"unknown hydra\.launcher\.cluster\.kind 'slrum'.*'slurm'"),
-        ({"minutes": 0}, r"cluster\.minutes is 0\. Allowed: a whole number from 1"),
+        ({"minutes": 2}, r"cluster\.minutes is 2\. Allowed: a whole number from 3"),
         ({"cpus": 1.5}, r"cluster\.cpus is 1\.5"),
         ({"gpus": -1}, r"cluster\.gpus is -1\. Allowed: a whole number from 0"),
         ({"memory_gb": "8"}, r"cluster\.memory_gb is 8"),
@@ -220,6 +235,23 @@ def test_without_submitit_the_extra_is_named(monkeypatch):
         check_cluster(SETTINGS)
 
 
+def test_without_slurm_that_is_said(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"there is no sbatch here"):
+        check_cluster(SETTINGS | {"kind": "slurm"})
+
+
+def test_what_sbatch_says_is_one_line():
+    said = """sbatch: error: invalid partition specified: x
+sbatch: error: Batch job submission failed: Invalid partition name specified
+Try "sbatch --help" for more information
+"""
+    assert slurm.refusal(said) == (
+        "invalid partition specified: x; Batch job submission failed: Invalid partition name "
+        "specified"
+    )
+
+
 def test_a_sweep_through_submitit(tmp_path):
     done = run(
         "train.py", "-m", *SMALL, "sparsity=0.9", "data.source=embedded,folder",
@@ -227,10 +259,12 @@ def test_a_sweep_through_submitit(tmp_path):
         "hydra.launcher.engine=submitit", "hydra.launcher.cluster.kind=local",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "2 jobs, 1 at a time, by submitit" in done.stdout
+    assert "2 jobs, 2 at a time, by submitit" in done.stdout
     assert "2 jobs (1 done, 1 failed) in " in done.stdout
     (retry,) = (line for line in done.stdout.splitlines() if line.startswith("  retry: python -m"))
+    assert " -m " in retry.removeprefix("  retry: python -m")
     assert " data.source=folder " in retry
+    assert retry.endswith("hydra.launcher.engine=submitit hydra.launcher.cluster.kind=local")
     (folder,) = (tmp_path / "out" / "quick" / "train").iterdir()
     assert (folder / "manifest.json").is_file()
 

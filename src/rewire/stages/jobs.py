@@ -31,11 +31,13 @@ class Job:
         label: stands before each of its lines on the terminal.
         command: program and arguments.
         log: file for everything that it says.
+        state: folder with what it goes on from when it was stopped; it changes as the job advances.
     """
 
     label: str
     command: Sequence[str]
     log: Path
+    state: Path | None = None
 
 
 class Jobs:
@@ -146,6 +148,23 @@ class Jobs:
                 if process.poll() is None:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def ends_by_interrupt() -> Iterator[None]:
+    """Let what is started inside heed SIGINT, by which submitit ends the jobs of this machine.
+
+    A process that a script started in the background ignores it, and its children would, too.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ignored = main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def use_cores(slot: Slot) -> None:

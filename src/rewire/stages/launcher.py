@@ -12,12 +12,13 @@ trained weights, and at 1 every job has as many as it would have alone. With `tr
 the result of a training does not depend on it.
 
 `hydra.launcher.engine=submitit` sends the jobs to Slurm instead, each with the resources that
-`hydra.launcher.cluster` names; `jobs` is then how many of them may run there at a time.
+`hydra.launcher.cluster` names; `jobs` is then how many of them may run there at a time, all if it
+is not given. `engine=print` prints one command per cell and runs nothing. `shard=2/8` takes the
+second eighth of the cells, whoever runs them. docs/clusters.md tells more.
 """
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -36,14 +37,14 @@ from rewire.identity import decisive
 from rewire.stages.cells import cell_of, document_of, own_folder
 from rewire.stages.parts import kept_folder
 
-ENGINES = ("local", "submitit")
+ENGINES = ("local", "submitit", "print")
 
 
 @dataclass
 class ClusterConfig:
     kind: str = "slurm"  # slurm, or local: submitit's own processes on this machine
     partition: Any = None
-    minutes: int = 1440  # time limit of a job
+    minutes: int = 1440  # time limit of a job, from 3; what has advanced by then is queued again
     cpus: int = 1
     gpus: int = 0
     memory_gb: Any = None
@@ -55,8 +56,9 @@ class IsolatedConfig:
     # Hydra finds launchers nowhere else; that file hands everything on to `IsolatedLauncher`.
     _target_: str = "hydra_plugins.rewire_launcher.RewireLauncher"
     stage: str = "train"  # whose jobs are launched; every entry point names its own
-    jobs: Any = 1  # jobs at a time, or auto
-    engine: str = "local"  # or submitit
+    jobs: Any = None  # jobs at a time, or auto; if not given 1, and all on a cluster
+    engine: str = "local"  # or submitit, or print: one command per cell
+    shard: Any = None  # i/n: the i-th of n parts of the sweep
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 
@@ -71,19 +73,27 @@ class IsolatedLauncher:
     """
 
     def __init__(
-        self, stage: str, jobs: Any, engine: str = "local", cluster: DictConfig | None = None
+        self,
+        stage: str,
+        jobs: Any = None,
+        engine: str = "local",
+        shard: Any = None,
+        cluster: DictConfig | None = None,
     ) -> None:
-        self.stage, self.jobs, self.engine = stage, jobs, engine
+        self.stage, self.engine, self.shard = stage, engine, shard
+        self.jobs = (1 if engine == "local" else "auto") if jobs is None else jobs
         self.cluster = OmegaConf.to_container(OmegaConf.structured(cluster or ClusterConfig))
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
         from rewire.stages.cluster import check_cluster
         from rewire.stages.entry import stop
         from rewire.stages.packing import check_jobs
+        from rewire.stages.shards import check_shard
 
         self.config, self.loader = config, hydra_context.config_loader
         try:
             check_jobs(self.jobs)
+            check_shard(self.shard)
             if self.engine not in ENGINES:
                 raise unknown_name("hydra.launcher.engine", self.engine, ENGINES)
             if self.engine == "submitit":
@@ -94,22 +104,38 @@ class IsolatedLauncher:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        from rewire.stages.commands import list_failures, print_commands
+        from rewire.stages.entry import stop
         from rewire.stages.jobs import Job
+        from rewire.stages.shards import part
 
         configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
         overrides = [list(filter_overrides(o)) for o in job_overrides]
         rows = self._plan(configs, overrides)
+        rows, configs, overrides = part(self.shard, rows, configs, overrides)
         self._skip_finished(rows, configs)
         chosen = [row for row in rows if "status" not in row]
+        if self.engine == "print":
+            sys.exit(print_commands(self.stage, rows))
         runner, at_a_time = self._runner(rows, configs, count=max(1, len(chosen)))
         started = time.perf_counter()
-        results = runner.run(
-            [Job(row["label"], self._command(row["overrides"]), row["log"]) for row in chosen]
-        )
+        jobs = [
+            Job(
+                row["label"],
+                self._command(row["overrides"]),
+                row["log"],
+                kept_folder(Path(row["folder"])),
+            )
+            for row in chosen
+        ]
+        try:
+            results = runner.run(jobs)
+        except InputError as error:  # the cluster refuses them
+            stop(error)
         for row, result in zip(chosen, results, strict=True):
             row |= result
         self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
-        failures = self._list_failures(rows)
+        failures = list_failures(self.stage, rows, engine=self._engine())
         sys.stdout.flush()
         if runner.stopped is not None:
             sys.exit(128 + runner.stopped)
@@ -177,7 +203,9 @@ class IsolatedLauncher:
             if not result.other_inputs(inputs_of(self.stage, plain, row["overrides"])):
                 row |= {"status": "skipped", "error": None}
                 by = f", made by {code}" if (code := result.other_code()) else ""
-                print(f"{row['label']}: finished already: {row['folder']}{by}", flush=True)
+                where = sys.stderr if self.engine == "print" else sys.stdout
+                line = f"{row['label']}: finished already: {row['folder']}{by}"
+                print(line, file=where, flush=True)
 
     def _runner(
         self, rows: Sequence[dict[str, Any]], configs: Sequence[DictConfig], *, count: int
@@ -215,16 +243,13 @@ class IsolatedLauncher:
     def _command(self, overrides: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", f"rewire.stages.{self.stage}", *overrides]
 
-    def _list_failures(self, rows: Iterable[dict[str, Any]]) -> int:
-        """Print what to do about jobs without a result; returns the number of failed ones."""
-        rows = list(rows)
-        failed = [row for row in rows if row["status"] == "failed"]
-        for row in failed:
-            retry = ["python", "-m", f"rewire.stages.{self.stage}", *row["overrides"]]
-            print(f"failed: {row['cell']}: {row['error']}\n  retry: {shlex.join(retry)}")
-        if stopped := sum(row["status"] == "stopped" for row in rows):
-            print(f"{stopped} stopped: the same sweep again does what is missing")
-        return len(failed)
+    def _engine(self) -> list[str]:
+        """What was said of the engine, for commands that are to use it again."""
+        if self.engine == "local":
+            return []
+        asked = self.config.hydra.overrides.hydra
+        own = ("hydra.launcher.engine", "hydra.launcher.cluster")
+        return [override for override in asked if override.lstrip("+").startswith(own)]
 
     def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> None:
         from rewire.stages.sweep import summarise
@@ -238,6 +263,7 @@ class IsolatedLauncher:
             base=base,
             at_a_time=at_a_time,
             seconds=seconds,
+            shard=self.shard,
         )
 
 

@@ -31,6 +31,7 @@ def summarise(
     base: Path,
     at_a_time: int,
     seconds: float,
+    shard: str | None = None,
 ) -> None:
     """Print and write the table of a sweep's cells, in the order in which they were asked for.
 
@@ -44,6 +45,7 @@ def summarise(
         base: folder for summaries.
         at_a_time: jobs that ran side by side.
         seconds: wall-clock time of the whole sweep.
+        shard: which part of a sweep this was, for the files' name; None for all of it.
     """
     images = [images_trained(row) if stage in TRAINING else None for row in rows]
     table = [
@@ -55,7 +57,8 @@ def summarise(
         total = {"cell": f"together, {at_a_time} at a time", "status": "total"}
         table.append(total | {"seconds": round(seconds, 1), SPEED: together or None})
     columns = [name for name in COLUMNS if any(row.get(name) is not None for row in table)]
-    name = sweep_name(stage, [row["overrides"] for row in rows])
+    varied = [row["overrides"] for row in rows]
+    name = sweep_name(stage, varied if shard is None else [*varied, [f"shard={shard}"]])
     paths = write_summary(table, base, name, columns=columns)
     print("\n" + summary_table(table, columns))
     print(f"wrote {paths[0]}")

@@ -71,7 +71,11 @@ def fit(
         max_epochs=max_epochs,
         max_steps=max_steps,
         callbacks=everything,
-        plugins=[AtomicCheckpoints()],
+        # A training is one process to Lightning wherever it runs. What Lightning would do by itself
+        # in a Slurm job: refuse several tasks, requeue it, and load any `hpc_ckpt_*.ckpt` that lies
+        # in its root folder, by default the working folder.
+        plugins=[AtomicCheckpoints(), pl.plugins.environments.LightningEnvironment()],
+        default_root_dir=checkpoints,
         logger=False,
         enable_checkpointing=saves,
         enable_progress_bar=watched,
@@ -113,6 +117,7 @@ def what_is_other(marker: Path, config: Mapping[str, Any]) -> str:
 
 
 def quiet_lightning() -> None:
-    """Keep hints about loggers, loaders and devices out of the terminal."""
+    """Keep hints about loggers, loaders, devices and srun out of the terminal."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for module in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=module)
