@@ -112,7 +112,7 @@ def test_a_killed_stage_goes_on_behind_its_last_check(output, monkeypatch):
 def test_options_of_speed_are_no_other_attack(output):
     run(output, "attack.batch_size=3", "attack.check_every=2")
     slow = metrics(output)
-    run(output)
+    run(output, "force=true")
     assert {**metrics(output), "attack": None} == {**slow, "attack": None}
 
 
@@ -133,7 +133,7 @@ def test_another_seed_or_nobody_can_be_the_source(output):
     shutil.copytree(
         output / "quick" / "train" / SOURCE, output / "quick" / "train" / "natural-s0.9-l2-seed5"
     )
-    run(output, "audit.transfer_seed=5")
+    run(output, "audit.transfer_seed=5", "force=true")
     assert metrics(output)["checks"]["transfer"]["source"] == "natural-s0.9-l2-seed5"
 
 
