@@ -113,7 +113,19 @@ def make_folder(path):
     path.mkdir()
 
 
+def make_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def make_huge(path):
+    with open(path, "wb") as handle:
+        handle.truncate(2**40)  # takes no room
+
+
 DAMAGES = [
+    (make_device, "not a regular file"),
+    (make_huge, "1,099,511,627,776 bytes, more than the"),
     (lambda path: path.unlink(), "No such file"),
     (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes with"),
     (lambda path: path.write_bytes(b""), "0 bytes with"),
