@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from rewire.errors import InputError
 from rewire.files import writable_folder
 from rewire.stages.cells import document_of
+from rewire.stages.validation import read_numbers, rules_of
 from rewire.stages.validation_overrides import check_arguments
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -60,6 +61,7 @@ def launch(stage: str) -> None:
 
 def run(stage: str, config: DictConfig, overrides: list[str]) -> None:
     """Run a stage on a checked configuration."""
+    read_numbers(config, rules_of(document_of(stage)))
     module = importlib.import_module(f"rewire.stages.{stage}")
     # What is there now stays: the collector need not look at it again, not even at the end.
     gc.freeze()

@@ -108,8 +108,11 @@ class IsolatedLauncher:
         from rewire.stages.entry import stop
         from rewire.stages.jobs import Job
         from rewire.stages.shards import part
+        from rewire.stages.validation import read_numbers, rules_of
 
         configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
+        for config in configs:
+            read_numbers(config, rules_of(document_of(self.stage)))
         overrides = [list(filter_overrides(o)) for o in job_overrides]
         rows = self._plan(configs, overrides)
         rows, configs, overrides = part(self.shard, rows, configs, overrides)

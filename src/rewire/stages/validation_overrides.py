@@ -231,5 +231,8 @@ class Reader:
             rule = self.table
             for name in path:
                 rule = entry(rule, name) if not isinstance(rule, Rule | None) else None
-            if isinstance(rule, Rule) and "${" not in str(value) and not rule.fits(value):
+            if not isinstance(rule, Rule) or "${" in str(value):
+                continue
+            value = rule.read(value)
+            if not rule.fits(value):
                 self.found.error(refusal(path, value, rule, sources))
