@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
+import platform
+import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rewire.errors import InputError
 from rewire.files import (
@@ -230,3 +235,30 @@ def test_devices_pipes_and_far_too_large_files_are_refused_before_they_are_read(
         read_bytes(tmp_path / "file", at_most=9)
     with pytest.raises(IsADirectoryError):
         sha256(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_are_for_whom_the_umask_allows_whatever_library_writes_them(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "text.txt", "text")
+        with atomic_path(tmp_path / "weights.safetensors") as temporary:
+            save_file({"weights": np.zeros(3, np.float32)}, temporary)
+        with atomic_path(tmp_path / "archive.npz") as temporary:
+            np.savez(temporary, weights=np.zeros(3))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~umask}
+
+
+def test_temporary_names_differ_between_machines_and_from_time_to_time(tmp_path, monkeypatch):
+    found = []
+    for host in ("node1", "node1", "node2.example.org"):
+        monkeypatch.setattr(platform, "node", lambda host=host: host)
+        with atomic_path(tmp_path / "weights.safetensors") as temporary:
+            found.append(temporary.name)
+            temporary.write_bytes(b"x")
+    assert len(set(found)) == 3
+    for name, host in zip(found, ("node1", "node1", "node2.example.org"), strict=True):
+        assert fnmatch.fnmatch(name, f".weights.{host}-????????.tmp.safetensors")

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import secrets
 import stat
 import sys
 import tempfile
@@ -44,14 +46,21 @@ def writable_folder(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends without an error.
 
-    A reader sees the old file or the whole new one, also after a kill or a full disk.
+    A reader sees the old file or the whole new one, also after a kill or a full disk. Whoever the
+    umask allows may read it, whatever library wrote it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: matplotlib and others choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Processes of several machines may share the folder. The suffix stays last: matplotlib and
+    # others choose the format by it.
+    own = f"{platform.node()[:30]}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem}.{own}.tmp{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        temporary.unlink()
         yield temporary
+        os.chmod(temporary, mode)  # safetensors keeps its files to their owner
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
