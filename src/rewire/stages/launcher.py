@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,13 @@ class IsolatedLauncher:
             stop(error)
         for row, result in zip(chosen, results, strict=True):
             row |= result
-        self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
+        write = self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
         failures = list_failures(self.stage, rows, engine=self._engine())
+        written = self._written(write)
         sys.stdout.flush()
         if runner.stopped is not None:
             sys.exit(128 + runner.stopped)
-        if failures:
+        if failures or not written:
             sys.exit(1)
         return [
             JobReturn(overrides=own, cfg=config, status=JobStatus.COMPLETED)
@@ -254,12 +255,24 @@ class IsolatedLauncher:
         own = ("hydra.launcher.engine", "hydra.launcher.cluster")
         return [override for override in asked if override.lstrip("+").startswith(own)]
 
-    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> None:
+    def _written(self, write: Callable[[], list[Path]]) -> bool:
+        """Write the summary's files, after everything else was said; whether that worked."""
+        try:
+            print(f"wrote {write()[0]}")
+        except OSError as error:
+            said = f"cannot write this summary to '{self.config.output}': {error.strerror}"
+            print(f"error: {said}", file=sys.stderr)
+            return False
+        return True
+
+    def _summarise(
+        self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float
+    ) -> Callable[[], list[Path]]:
         from rewire.stages.sweep import summarise
 
         profile = self.config.profile.name
         base = Path(self.config.output) / profile / "sweeps"
-        summarise(
+        return summarise(
             rows,
             stage=self.stage,
             profile=profile,

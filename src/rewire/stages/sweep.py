@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,14 @@ def summarise(
     at_a_time: int,
     seconds: float,
     shard: str | None = None,
-) -> None:
-    """Print and write the table of a sweep's cells, in the order in which they were asked for.
+) -> Callable[[], list[Path]]:
+    """Print the table of a sweep's cells, in the order in which they were asked for.
 
     What its jobs did together is the table's last row, of status "total", and the last line.
+
+    Returns:
+        What writes the same table as files and returns their paths; it can fail on a full disk,
+        when all that there is to tell has been told.
 
     Args:
         rows: per job `cell`, `status`, `error`, `overrides` (they name the summary's files), and
@@ -59,12 +64,11 @@ def summarise(
     columns = [name for name in COLUMNS if any(row.get(name) is not None for row in table)]
     varied = [row["overrides"] for row in rows]
     name = sweep_name(stage, varied if shard is None else [*varied, [f"shard={shard}"]])
-    paths = write_summary(table, base, name, columns=columns)
     print("\n" + summary_table(table, columns))
-    print(f"wrote {paths[0]}")
     if profile != "paper":
         print(f"{profile} profile: add profile=paper for the documents' full scale")
     print(last_line(rows, at_a_time=at_a_time, seconds=seconds, together=together))
+    return functools.partial(write_summary, table, base, name, columns=columns)
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
