@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from http.client import HTTPException
@@ -89,6 +90,9 @@ def _load_folder(root: Path, split: str) -> ImageSet:
 def _load_download(root: Path, split: str) -> ImageSet:
     if (root / BINARY_FOLDER).is_dir():
         return _load_binary(root, split)
+    if (root / PYTHON_FOLDER).is_dir():
+        with contextlib.suppress(InputError):  # what is damaged is downloaded again
+            return _load_python(root, split, download=False)
     return _load_python(writable_folder(root), split, download=True)
 
 

@@ -173,7 +173,7 @@ UNRESOLVED = object()
 
 
 def read_numbers(config: DictConfig, table: Table) -> None:
-    """Put numbers in the place of texts such as 8/255 where the tables want numbers."""
+    """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths."""
     for key in config:
         rule = entry(table, str(key))
         try:

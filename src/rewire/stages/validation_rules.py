@@ -9,6 +9,7 @@ before anything is imported, read or written. Tests hold them against `conf` and
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -170,7 +171,11 @@ def _is_name(value: Any) -> bool:
 FLAG = choice(False, True)
 TEXT = Rule(f"printable text of 1 to {LONGEST_TEXT:,} characters", _is_text)
 NOTE = Rule("text", lambda value: isinstance(value, str))
-PATH = Rule(f"a path of 1 to {LONGEST_TEXT:,} printable characters (quoted if a number)", _is_text)
+PATH = Rule(
+    f"a path of 1 to {LONGEST_TEXT:,} printable characters (quoted if a number)",
+    _is_text,
+    read=lambda value: os.path.expanduser(value) if isinstance(value, str) else value,
+)
 NAME = Rule("1 to 60 letters, digits and _ . = + -, the first a letter or digit", _is_name)
 SCALE = Rule(
     "1 to 60 letters, digits and _ . = + -, the first a letter or digit, quoted if a number",
