@@ -92,6 +92,16 @@ def test_python_files(python, synthetic, source, no_network):
     assert_synthetic(python, synthetic, source)
 
 
+def test_files_that_are_there_are_read_where_nothing_can_be_written(
+    python, synthetic, no_network, monkeypatch
+):
+    def refuse(path):
+        raise InputError(f"cannot write to '{path}'")
+
+    monkeypatch.setattr(cifar10, "writable_folder", refuse)
+    assert_synthetic(python, synthetic, "download")
+
+
 def test_binary_files_come_first(binary, synthetic):
     (binary / PYTHON_FOLDER).mkdir()
     assert_synthetic(binary, synthetic, "folder")
