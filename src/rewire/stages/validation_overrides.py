@@ -44,6 +44,7 @@ OTHERS = ("--help", "-h", "--resolve", "--package", "-p", *itertools.chain(*ONE_
 REFUSED = (
     "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun",
 )  # fmt: skip
+PATHS = ("output", "data.root", "tracking.folder")
 MOST_VALUES = 10_000  # of one option in a sweep
 
 
@@ -131,11 +132,11 @@ def quoted(text: str) -> str:
 def with_home(argument: str) -> str:
     """`output=~/results` with the home folder in its place; any other argument as it is.
 
-    Hydra writes its record of a sweep there before the composed value is read.
+    Hydra does not read a bare ~, and writes its record of a sweep into a folder of that name.
     """
     key, equal, text = argument.partition("=")
     text = text.strip("'\"")
-    if key != "output" or not text.startswith("~") or "," in text:
+    if key not in PATHS or not text.startswith("~") or "," in text:
         return argument
     return f"{key}{equal}{quoted(os.path.expanduser(text))}"
 
