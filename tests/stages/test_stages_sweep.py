@@ -45,7 +45,10 @@ def test_images_per_second_of_each_training_and_of_all_together(tmp_path, capsys
         {"cell": "4", "status": "failed", "error": "no", "seconds": 1.0, "overrides": ["seed=4"]},
     ]
     assert [images_trained(row) for row in rows] == [320, 960, None, None, None]
-    summarise(rows, stage="train", profile="paper", base=tmp_path, at_a_time=2, seconds=8.0)()
+    summary = summarise(
+        rows, stage="train", profile="paper", base=tmp_path, at_a_time=2, seconds=8.0
+    )
+    summary.write()
     written = json.loads((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.json").read_text())
     assert [row["images/s"] for row in written] == [80.0, 240.0, None, None, None, 160.0]
     assert [row["seconds"] for row in written] == [4.0, 4.0, 4.0, 3.5, 1.0, 8.0]
@@ -53,8 +56,8 @@ def test_images_per_second_of_each_training_and_of_all_together(tmp_path, capsys
     assert written[-1] == total | {"seconds": 8.0, "images/s": 160.0, "error": None}
     table = list(csv.DictReader((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.csv").open()))
     assert table[-1]["images/s"] == "160.0"
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[-1] == (
+    assert "together, 2 at a time" in capsys.readouterr().out
+    assert summary.last_line == (
         "5 jobs (3 done, 1 skipped, 1 failed) in 8 s, 2 at a time: 160 training images/s together"
     )
 
@@ -68,7 +71,7 @@ def test_the_last_line_of_a_large_sweep():
 @pytest.mark.parametrize("status", ["failed", "stopped", "duplicate"])
 def test_a_sweep_without_a_result_has_no_speed(status, tmp_path, capsys):
     row = {"cell": "a", "status": status, "error": "why", "overrides": ["seed=0"]}
-    summarise([row], stage="train", profile="paper", base=tmp_path, at_a_time=1, seconds=1)()
+    summarise([row], stage="train", profile="paper", base=tmp_path, at_a_time=1, seconds=1).write()
     assert json.loads((tmp_path / "train-seed=0.json").read_text()) == [
         {"cell": "a", "status": status, "error": "why"}
     ]
@@ -77,8 +80,11 @@ def test_a_sweep_without_a_result_has_no_speed(status, tmp_path, capsys):
 
 def test_stages_that_train_nothing_have_times_only(tmp_path, capsys):
     row = cell(tmp_path, "0")  # its steps are those of an attack
-    summarise([row], stage="blog_noise", profile="paper", base=tmp_path, at_a_time=1, seconds=6)()
-    assert capsys.readouterr().out.splitlines()[-1] == "1 jobs in 6 s, 1 at a time"
+    summary = summarise(
+        [row], stage="blog_noise", profile="paper", base=tmp_path, at_a_time=1, seconds=6
+    )
+    assert summary.last_line == "1 jobs in 6 s, 1 at a time"
+    assert "images/s" not in capsys.readouterr().out
 
 
 def test_on_a_full_disk_all_is_told_first_and_then_what_could_not_be_written(
@@ -104,7 +110,7 @@ def test_on_a_full_disk_all_is_told_first_and_then_what_could_not_be_written(
     table = next(n for n, line in enumerate(lines) if line.startswith("natural-s0.99-l2-seed0"))
     total = next(n for n, line in enumerate(lines) if line.startswith("2 jobs (2 failed)"))
     retries = [n for n, line in enumerate(lines) if line.startswith("  retry: python -m")]
-    assert table < total < retries[0] < retries[1]
+    assert table < retries[0] < retries[1] < total == len(lines) - 1
     assert said.err.splitlines() == [
         f"error: cannot write this summary to '{tmp_path}': No space left on device"
     ]

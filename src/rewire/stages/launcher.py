@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -36,6 +36,9 @@ from rewire.files import MANIFEST
 from rewire.identity import decisive
 from rewire.stages.cells import cell_of, document_of, own_folder
 from rewire.stages.parts import kept_folder
+
+if TYPE_CHECKING:
+    from rewire.stages.sweep import Summary
 
 ENGINES = ("local", "submitit", "print")
 
@@ -137,9 +140,10 @@ class IsolatedLauncher:
             stop(error)
         for row, result in zip(chosen, results, strict=True):
             row |= result
-        write = self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
+        summary = self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
         failures = list_failures(self.stage, rows, engine=self._engine())
-        written = self._written(write)
+        written = self._written(summary)
+        print(summary.last_line)
         sys.stdout.flush()
         if runner.stopped is not None:
             sys.exit(128 + runner.stopped)
@@ -255,19 +259,17 @@ class IsolatedLauncher:
         own = ("hydra.launcher.engine", "hydra.launcher.cluster")
         return [override for override in asked if override.lstrip("+").startswith(own)]
 
-    def _written(self, write: Callable[[], list[Path]]) -> bool:
+    def _written(self, summary: Summary) -> bool:
         """Write the summary's files, after everything else was said; whether that worked."""
         try:
-            print(f"wrote {write()[0]}")
+            print(f"wrote {summary.write()[0]}")
         except OSError as error:
             said = f"cannot write this summary to '{self.config.output}': {error.strerror}"
             print(f"error: {said}", file=sys.stderr)
             return False
         return True
 
-    def _summarise(
-        self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float
-    ) -> Callable[[], list[Path]]:
+    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> Summary:
         from rewire.stages.sweep import summarise
 
         profile = self.config.profile.name

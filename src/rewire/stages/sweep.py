@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is left to do when the table is printed.
+
+    Attributes:
+        write: writes it as files and returns their paths; can fail on a full disk.
+        last_line: to be printed last.
+    """
+
+    write: Callable[[], list[Path]]
+    last_line: str
+
+
 def summarise(
     rows: Sequence[dict[str, Any]],
     *,
@@ -33,14 +47,10 @@ def summarise(
     at_a_time: int,
     seconds: float,
     shard: str | None = None,
-) -> Callable[[], list[Path]]:
+) -> Summary:
     """Print the table of a sweep's cells, in the order in which they were asked for.
 
     What its jobs did together is the table's last row, of status "total", and the last line.
-
-    Returns:
-        What writes the same table as files and returns their paths; it can fail on a full disk,
-        when all that there is to tell has been told.
 
     Args:
         rows: per job `cell`, `status`, `error`, `overrides` (they name the summary's files), and
@@ -67,8 +77,10 @@ def summarise(
     print("\n" + summary_table(table, columns))
     if profile != "paper":
         print(f"{profile} profile: add profile=paper for the documents' full scale")
-    print(last_line(rows, at_a_time=at_a_time, seconds=seconds, together=together))
-    return functools.partial(write_summary, table, base, name, columns=columns)
+    return Summary(
+        write=functools.partial(write_summary, table, base, name, columns=columns),
+        last_line=last_line(rows, at_a_time=at_a_time, seconds=seconds, together=together),
+    )
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
