@@ -35,6 +35,11 @@ def test_what_makes_no_sense_is_one_line(arguments, words):
     assert words in error
 
 
+@pytest.mark.parametrize("argument", ["~output", "output=${nope}", "output=''"])
+def test_a_sweep_without_an_output_folder_is_refused(argument):
+    assert any(line.startswith("output ") for line in errors("-m", argument))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -104,7 +104,7 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         found,
         config if composed and alone else None,
         texts,
-        config.output if composed and sweep else None,
+        config.output if sweep and not found.errors else None,
     )
 
 
