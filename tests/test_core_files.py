@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
+import platform
+import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rewire.errors import InputError
 from rewire.files import (
+    LARGEST_TEXT,
     MANIFEST,
     atomic_path,
     content_hash,
     fingerprint,
     is_whole,
+    read_bytes,
     read_json,
     sha256,
     writable_folder,
@@ -195,3 +202,63 @@ def test_a_damaged_manifest_is_unfinished(cell, content):
 
 def test_a_folder_that_is_not_there_is_unfinished(tmp_path):
     assert not is_whole(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "pipe", "sub/file", ".."])
+def test_a_manifest_cannot_make_us_read_what_has_no_end_or_is_elsewhere(cell, name):
+    content = b"outside"
+    (cell.parent / "outside").write_bytes(content)
+    (cell / "sub").mkdir()
+    (cell / "sub" / "file").write_bytes(content)
+    os.mkfifo(cell / "pipe")
+    files = {name: hashlib.sha256(content).hexdigest()}
+    (cell / MANIFEST).write_text(json.dumps({"config": fingerprint(CONFIG), "files": files}))
+    assert not is_whole(cell)
+
+
+def test_devices_pipes_and_far_too_large_files_are_refused_before_they_are_read(tmp_path):
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("endless", "pipe"):
+        for read in (sha256, lambda path: read_bytes(path, at_most=10)):
+            with pytest.raises(OSError, match="not a regular file"):
+                read(tmp_path / name)
+        with pytest.raises(InputError, match="not a regular file"):
+            read_json(tmp_path / name)
+    with open(tmp_path / "large.json", "wb") as handle:
+        handle.truncate(LARGEST_TEXT + 1)  # takes no room
+    with pytest.raises(InputError, match="268,435,457 bytes, more than the 268,435,456 that"):
+        read_json(tmp_path / "large.json")
+    (tmp_path / "file").write_bytes(b"ten bytes.")
+    assert read_bytes(tmp_path / "file", at_most=10) == b"ten bytes."
+    with pytest.raises(OSError, match="10 bytes, more than the 9"):
+        read_bytes(tmp_path / "file", at_most=9)
+    with pytest.raises(IsADirectoryError):
+        sha256(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_are_for_whom_the_umask_allows_whatever_library_writes_them(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "text.txt", "text")
+        with atomic_path(tmp_path / "weights.safetensors") as temporary:
+            save_file({"weights": np.zeros(3, np.float32)}, temporary)
+        with atomic_path(tmp_path / "archive.npz") as temporary:
+            np.savez(temporary, weights=np.zeros(3))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~umask}
+
+
+def test_temporary_names_differ_between_machines_and_from_time_to_time(tmp_path, monkeypatch):
+    found = []
+    for host in ("node1", "node1", "node2.example.org"):
+        monkeypatch.setattr(platform, "node", lambda host=host: host)
+        with atomic_path(tmp_path / "weights.safetensors") as temporary:
+            found.append(temporary.name)
+            temporary.write_bytes(b"x")
+    assert len(set(found)) == 3
+    for name, host in zip(found, ("node1", "node1", "node2.example.org"), strict=True):
+        assert fnmatch.fnmatch(name, f".weights.{host}-????????.tmp.safetensors")

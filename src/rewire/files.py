@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import platform
+import secrets
+import stat
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +20,7 @@ from typing import Any
 from rewire.errors import InputError
 
 MANIFEST = "manifest.json"
+LARGEST_TEXT = 2**28  # bytes of a JSON file; the largest that any stage writes has a few MB
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -39,14 +46,21 @@ def writable_folder(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends without an error.
 
-    A reader sees the old file or the whole new one, also after a kill or a full disk.
+    A reader sees the old file or the whole new one, also after a kill or a full disk. Whoever the
+    umask allows may read it, whatever library wrote it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: matplotlib and others choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Processes of several machines may share the folder. The suffix stays last: matplotlib and
+    # others choose the format by it.
+    own = f"{platform.node()[:30]}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem}.{own}.tmp{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        temporary.unlink()
         yield temporary
+        os.chmod(temporary, mode)  # safetensors keeps its files to their owner
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
@@ -77,18 +91,64 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises `InputError` if it is missing or damaged."""
+    """Read a JSON file; raises `InputError` if it is missing, damaged or far too large."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path, at_most=LARGEST_TEXT).decode("utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"missing file '{path}': run the stage that writes it first") from error
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' is damaged or not JSON: {error}") from error
 
 
+def check_size(path: str | Path, *, at_most: int) -> None:
+    """Refuse what cannot be read to an end that is known: devices, pipes and too large files.
+
+    Raises:
+        OSError: if `path` is missing, is no regular file, or has more than `at_most` bytes.
+    """
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if found.st_size > at_most:
+        text = f"{found.st_size:,} bytes, more than the {at_most:,} that it can have"
+        raise OSError(errno.EFBIG, text, str(path))
+
+
+def read_bytes(path: str | Path, *, at_most: int) -> bytes:
+    """The content of a file; raises `OSError` as `check_size` does, before anything is read."""
+    check_size(path, at_most=at_most)
+    return Path(path).read_bytes()
+
+
+def check_unpacked(path: str | Path, *, at_most: int) -> None:
+    """Refuse a zip file (npz) that says of itself that it unpacks to more than `at_most` bytes.
+
+    What it says binds: no more is unpacked of an entry than its directory names.
+
+    Raises:
+        OSError: if it does, or as `check_size`; zipfile's own errors for a damaged file.
+    """
+    check_size(path, at_most=at_most)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > at_most:
+        text = f"{size:,} bytes unpacked, more than the {at_most:,} that it can have"
+        raise OSError(errno.EFBIG, text, str(path))
+
+
+def listed_file(folder: Path, name: str) -> Path:
+    """A file of `folder` by its name in a manifest; `OSError` for what leads out of the folder."""
+    if Path(name).name != name:
+        raise OSError(errno.EINVAL, "not the name of a file in this folder", name)
+    return folder / name
+
+
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's content."""
+    """Hex SHA-256 of a file's content; raises `OSError` for a device or a pipe."""
+    check_size(path, at_most=sys.maxsize)
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -136,6 +196,6 @@ def is_whole(folder: str | Path) -> bool:
     folder = Path(folder)
     try:
         files = read_json(folder / MANIFEST)["files"]
-        return all(sha256(folder / name) == digest for name, digest in files.items())
+        return all(sha256(listed_file(folder, name)) == digest for name, digest in files.items())
     except (InputError, OSError, KeyError, TypeError, AttributeError):
         return False

@@ -92,6 +92,16 @@ def test_python_files(python, synthetic, source, no_network):
     assert_synthetic(python, synthetic, source)
 
 
+def test_files_that_are_there_are_read_where_nothing_can_be_written(
+    python, synthetic, no_network, monkeypatch
+):
+    def refuse(path):
+        raise InputError(f"cannot write to '{path}'")
+
+    monkeypatch.setattr(cifar10, "writable_folder", refuse)
+    assert_synthetic(python, synthetic, "download")
+
+
 def test_binary_files_come_first(binary, synthetic):
     (binary / PYTHON_FOLDER).mkdir()
     assert_synthetic(binary, synthetic, "folder")
@@ -113,7 +123,19 @@ def make_folder(path):
     path.mkdir()
 
 
+def make_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def make_huge(path):
+    with open(path, "wb") as handle:
+        handle.truncate(2**40)  # takes no room
+
+
 DAMAGES = [
+    (make_device, "not a regular file"),
+    (make_huge, "1,099,511,627,776 bytes, more than the"),
     (lambda path: path.unlink(), "No such file"),
     (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes with"),
     (lambda path: path.write_bytes(b""), "0 bytes with"),

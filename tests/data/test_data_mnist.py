@@ -144,6 +144,27 @@ def test_no_gzip_in_a_gz_file(tmp_path, idx, accepted):
         load_mnist(source="folder", root=tmp_path, split="train")
 
 
+def test_a_gz_that_unpacks_without_end_is_read_no_further_than_the_official_file(
+    tmp_path, idx, accepted, monkeypatch
+):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in idx:
+        (raw / f"{name}.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    monkeypatch.setattr(mnist, "LARGEST", 20_000)
+    with pytest.raises(InputError, match=r"ubyte\.gz' .* Found: more than 20000 bytes"):
+        load_mnist(source="folder", root=tmp_path, split="train")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_device_is_no_data(tmp_path, suffix):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / f"train-images-idx3-ubyte{suffix}").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="Found: not a regular file"):
+        load_mnist(source="folder", root=tmp_path, split="train")
+
+
 def test_empty_root(tmp_path):
     with pytest.raises(InputError) as caught:
         load_mnist(source="folder", root=tmp_path / "nowhere", split="test")

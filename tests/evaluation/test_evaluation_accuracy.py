@@ -18,6 +18,7 @@ from rewire.errors import InputError
 from rewire.evaluation.accuracy import percent, predict_correct
 from rewire.evaluation.ledger import load_ledger, save_ledger
 from rewire.evaluation.robust import evaluate
+from rewire.stages.validation_numbers import fraction
 
 CONF = Path(__file__).parents[2] / "conf" / "attack"
 
@@ -114,7 +115,7 @@ def test_no_images_is_an_input_error(data):
     ],
 )
 def test_attack_configs(name, expected):
-    options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    options = fraction(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
     assert options.pop("images") is None  # how many images to attack is the stage's concern
     assert build_attack(**options) == expected
     # Every option of an attack can be given without a `+`.

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
 from rewire.errors import InputError
-from rewire.evaluation.ledger import load_ledger, save_ledger
+from rewire.evaluation.ledger import LARGEST, load_ledger, save_ledger
 from rewire.files import sha256
 
 
@@ -90,3 +91,20 @@ def test_arrays_that_are_not_per_image_are_refused(arrays, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.arange(3))
     with pytest.raises(InputError, match="indices"):
         load_ledger(tmp_path / "other.npz")
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_before_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("indices", "labels", "clean_correct"):
+            archive.writestr(f"{name}.npy", bytes(LARGEST // 2))
+    assert path.stat().st_size < LARGEST / 100
+    monkeypatch.setattr(np, "load", lambda *args, **options: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match="100,663,296 bytes unpacked, more than the 67,108,864"):
+        load_ledger(path)
+
+
+def test_a_device_is_no_ledger(tmp_path):
+    (tmp_path / "ledger.npz").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="not a regular file"):
+        load_ledger(tmp_path / "ledger.npz")

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.stages.cells import THESIS, Document
 from rewire.stages.entry import CONF
+from rewire.stages.validation import read_numbers, rules_of
+from rewire.stages.validation_overrides import search_path
 
 ROOT = CONF.parent
 SMALL = (
@@ -30,8 +32,9 @@ SMALL = (
 def composed(*overrides: str, document: Document = THESIS) -> DictConfig:
     """A document's root configuration with these overrides, as a stage gets it."""
     with initialize_config_dir(str(CONF / document.conf), version_base="1.3"):
-        search = f"hydra.searchpath=['file://{CONF}']"
-        return compose("config", overrides=[search, *overrides])
+        config = compose("config", overrides=[search_path(CONF), *overrides])
+    read_numbers(config, rules_of(document))
+    return config
 
 
 def small(output: Path, *overrides: str) -> tuple[DictConfig, list[str]]:

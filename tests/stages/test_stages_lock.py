@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from stages.small import ROOT, SMALL, small
 
-from rewire.stages import train
+from rewire.stages import lock, train
 from rewire.stages.lock import alone
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -55,6 +56,19 @@ def test_many_at_once_go_one_after_the_other(tmp_path):
     assert log.read_text() == "in\nout\n" * 12
     assert not list((tmp_path / "locks").iterdir())
     assert {text.count("waiting for another run") for text in said} <= {0, 1}
+
+
+def test_a_file_system_without_locks_is_said_once(tmp_path, capsys, monkeypatch):
+    def refuse(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    for name in ("one", "two"):
+        with alone(tmp_path / "locks" / name):
+            pass
+    said = capsys.readouterr().out
+    assert said.count("no locks in") == 1
+    assert f"'{tmp_path / 'locks'}' (No locks available)" in said
 
 
 def test_a_killed_holder_locks_nobody_out(tmp_path, capsys):

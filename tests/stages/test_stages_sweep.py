@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import open_dict
 from stages.small import ROOT, SMALL, composed, run
 
 from rewire.files import write_json, write_text
+from rewire.stages import sweep
+from rewire.stages.jobs import Job, Jobs
 from rewire.stages.launcher import IsolatedLauncher
+from rewire.stages.packing import Slot
 from rewire.stages.sweep import images_trained, last_line, summarise
+
+FULL = Path("/dev/full")
 
 
 def cell(base, name: str, *, status: str = "done", steps: int = 10, **more) -> dict:
@@ -37,7 +45,10 @@ def test_images_per_second_of_each_training_and_of_all_together(tmp_path, capsys
         {"cell": "4", "status": "failed", "error": "no", "seconds": 1.0, "overrides": ["seed=4"]},
     ]
     assert [images_trained(row) for row in rows] == [320, 960, None, None, None]
-    summarise(rows, stage="train", profile="paper", base=tmp_path, at_a_time=2, seconds=8.0)
+    summary = summarise(
+        rows, stage="train", profile="paper", base=tmp_path, at_a_time=2, seconds=8.0
+    )
+    summary.write()
     written = json.loads((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.json").read_text())
     assert [row["images/s"] for row in written] == [80.0, 240.0, None, None, None, 160.0]
     assert [row["seconds"] for row in written] == [4.0, 4.0, 4.0, 3.5, 1.0, 8.0]
@@ -45,8 +56,8 @@ def test_images_per_second_of_each_training_and_of_all_together(tmp_path, capsys
     assert written[-1] == total | {"seconds": 8.0, "images/s": 160.0, "error": None}
     table = list(csv.DictReader((tmp_path / "train-rewire=l2-seed=0,1,2,3,4.csv").open()))
     assert table[-1]["images/s"] == "160.0"
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[-1] == (
+    assert "together, 2 at a time" in capsys.readouterr().out
+    assert summary.last_line == (
         "5 jobs (3 done, 1 skipped, 1 failed) in 8 s, 2 at a time: 160 training images/s together"
     )
 
@@ -60,7 +71,7 @@ def test_the_last_line_of_a_large_sweep():
 @pytest.mark.parametrize("status", ["failed", "stopped", "duplicate"])
 def test_a_sweep_without_a_result_has_no_speed(status, tmp_path, capsys):
     row = {"cell": "a", "status": status, "error": "why", "overrides": ["seed=0"]}
-    summarise([row], stage="train", profile="paper", base=tmp_path, at_a_time=1, seconds=1)
+    summarise([row], stage="train", profile="paper", base=tmp_path, at_a_time=1, seconds=1).write()
     assert json.loads((tmp_path / "train-seed=0.json").read_text()) == [
         {"cell": "a", "status": status, "error": "why"}
     ]
@@ -69,8 +80,46 @@ def test_a_sweep_without_a_result_has_no_speed(status, tmp_path, capsys):
 
 def test_stages_that_train_nothing_have_times_only(tmp_path, capsys):
     row = cell(tmp_path, "0")  # its steps are those of an attack
-    summarise([row], stage="blog_noise", profile="paper", base=tmp_path, at_a_time=1, seconds=6)
-    assert capsys.readouterr().out.splitlines()[-1] == "1 jobs in 6 s, 1 at a time"
+    summary = summarise(
+        [row], stage="blog_noise", profile="paper", base=tmp_path, at_a_time=1, seconds=6
+    )
+    assert summary.last_line == "1 jobs in 6 s, 1 at a time"
+    assert "images/s" not in capsys.readouterr().out
+
+
+def test_on_a_full_disk_all_is_told_first_and_then_what_could_not_be_written(
+    tmp_path, capsys, monkeypatch
+):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def failed(self, jobs):
+        return [{"status": "failed", "error": "no reason", "seconds": 1.0} for _ in jobs]
+
+    monkeypatch.setattr(sweep, "write_summary", full)
+    monkeypatch.setattr(Jobs, "run", failed)
+    launcher = IsolatedLauncher(stage="train", jobs=1)
+    chosen = [*SMALL, f"output={tmp_path}"]
+    launcher.config = composed(*chosen)
+    launcher.loader = SimpleNamespace(load_sweep_config=lambda base, own: composed(*own))
+    with pytest.raises(SystemExit) as left:
+        launcher.launch([[*chosen, f"rewire={name}"] for name in ("l2", "random")], 0)
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    table = next(n for n, line in enumerate(lines) if line.startswith("natural-s0.99-l2-seed0"))
+    total = next(n for n, line in enumerate(lines) if line.startswith("2 jobs (2 failed)"))
+    retries = [n for n, line in enumerate(lines) if line.startswith("  retry: python -m")]
+    assert table < retries[0] < retries[1] < total == len(lines) - 1
+    assert said.err.splitlines() == [
+        f"error: cannot write this summary to '{tmp_path}': No space left on device"
+    ]
+
+
+def test_a_log_without_room_does_not_cost_the_job():
+    job = Job("[1/1]", [sys.executable, "-c", "print('wrote it'); print('x' * 10**6)"], FULL)
+    (row,) = Jobs([Slot()]).run([job])
+    assert row["status"] == "done"
 
 
 def test_jobs_of_one_folder_are_told_apart_before_anything_runs(tmp_path):

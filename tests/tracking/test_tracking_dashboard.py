@@ -10,10 +10,10 @@ import pytest
 from rewire.tracking import dashboard, track
 
 
-def add_run(folder, *, name, group, job_type, state):
-    run = folder / f"offline-run-20260101_000000-{name}"
+def add_run(folder, *, name, group, job_type, state, time="000000", **more):
+    run = folder / f"offline-run-20260101_{time}-{name}"
     run.mkdir(parents=True)
-    card = {"name": name, "group": group, "job_type": job_type, "state": state}
+    card = {"name": name, "group": group, "job_type": job_type, "state": state} | more
     (run / "run.json").write_text(json.dumps(card))
 
 
@@ -46,6 +46,17 @@ def test_terminal_gets_the_wandb_dashboard(folder, monkeypatch):
     assert started == [[sys.executable, "-m", "wandb", "leet", str(folder)]]
 
 
+def test_it_opens_on_the_last_run_that_has_curves_not_on_tables(folder, capsys):
+    for name, time, curves in (("old", "1", True), ("new", "2", True), ("tables", "3", False)):
+        add_run(
+            folder, name=name, group="g", job_type="j", state="finished",
+            time=f"00000{time}", curves=curves,
+        )  # fmt: skip
+    dashboard.main([str(folder)])
+    shown = capsys.readouterr().out.splitlines()[-1].split()[-1]
+    assert shown == str(folder / "offline-run-20260101_000002-new")
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_runs_is_one_clear_error(exists, tmp_path, capsys):
     folder = tmp_path / "wandb"
@@ -75,4 +86,4 @@ def test_it_finds_the_runs_that_track_wrote(tmp_path):
             assert running["state"] == "running"
         (run,) = dashboard.find_runs(tmp_path / name / name)
         expected = {"name": "cell-attack", "group": "g", "job_type": "attack", "state": "finished"}
-        assert run == expected
+        assert run == expected | {"curves": False}

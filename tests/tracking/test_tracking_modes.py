@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stages.small import composed
 
 import rewire
 from rewire.errors import InputError
@@ -30,6 +31,42 @@ def test_off_does_nothing(mode, tmp_path):
         tracker.artifact("w", type="model", files=[], metadata={})
         assert tracker.url_or_folder() == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode", "tracked"),
+    [
+        ("disabled", "offline", "NullTracker"),
+        ("disabled", "online", "NullTracker"),
+        ("offline", "online", "WandbTracker"),
+        ("dryrun", "online", "WandbTracker"),
+        ("online", "off", "NullTracker"),
+    ],
+)
+def test_wandb_s_own_variable_decides_how_but_not_against_off(
+    variable, mode, tracked, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WANDB_MODE", variable)
+    with track(mode, **RUN, folder=tmp_path / "wandb") as tracker:
+        assert type(tracker).__name__ == tracked
+    assert (tmp_path / "wandb").exists() == (tracked == "WandbTracker")
+    assert os.environ["WANDB_MODE"] == variable
+
+
+def test_a_wandb_mode_that_w_and_b_does_not_have_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with (
+        pytest.raises(InputError, match=r"unknown WANDB_MODE 'ofline'. Did you mean 'offline'"),
+        track("offline", **RUN, folder=tmp_path / "wandb"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_lie_below_the_output_folder():
+    for mode in ("off", "offline", "online"):
+        config = composed(f"tracking={mode}", "output=some/where")
+        assert config.tracking.folder == "some/where/wandb"
 
 
 def test_off_imports_no_wandb(tmp_path):
@@ -62,7 +99,7 @@ def test_online_without_a_usable_key_says_what_to_do(key, expected, tmp_path, mo
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")  # must not overrule the argument
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     if key:
         monkeypatch.setenv("WANDB_API_KEY", key)
     before = dict(os.environ)
@@ -84,7 +121,7 @@ def test_online_without_wandb_is_an_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mode", ["off", "offline", "online"])
 def test_every_config_names_its_mode(mode):
     config = yaml.safe_load((CONF / f"{mode}.yaml").read_text())
-    assert config == {"mode": mode, "project": "rewire", "folder": "outputs/wandb"}
+    assert config == {"mode": mode, "project": "rewire", "folder": "${output}/wandb"}
 
 
 def test_flatten_joins_keys_and_keeps_order():

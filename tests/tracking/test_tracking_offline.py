@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from base64 import b64decode
@@ -97,7 +98,8 @@ def test_run_record_holds_identity_and_config(log, run_folder, home):
     assert run["job_type"] == "train"
     assert run["tags"] == ["quick", "seed0"]
     assert run["display_name"] == "natural-s0.99-l2-seed0-train"
-    assert run["run_id"].startswith("natural-s0.99-l2-seed0-train-")
+    # Lists show its beginning only: four letters of its own, then what differs in the group.
+    assert re.fullmatch("[2-9a-z]{4}-l2-seed0-train-natural-s0.99", run["run_id"])
     config = run["config"]["update"]
     assert config["attack"] == {"epsilon": 0.03, "steps": [10, 50]}
     assert (config["sparsity"], config["root"]) == (0.99, "x")
@@ -209,8 +211,29 @@ def test_the_same_cell_twice_gives_two_runs(tmp_path):
     assert folders[0] != folders[1]
 
 
+def test_unfinished_work_goes_on_in_its_own_run(tmp_path):
+    kept = tmp_path / "checkpoints" / "run.json"
+    folders = []
+
+    def piece(stopped: bool) -> str:
+        with track("offline", **RUN, folder=tmp_path / "wandb", unfinished=kept) as tracker:
+            tracker.log({"train/loss": 1.0}, step=len(folders))
+            folders.append(Path(tracker.url_or_folder()))
+            if stopped:  # as by SIGKILL: nothing more is written
+                tracker._write_card = lambda **changes: None
+        return of_kind(records(folders[-1]), "run")[0]["run_id"]
+
+    first, second = piece(stopped=True), piece(stopped=False)
+    assert first == second
+    cards = [json.loads((folder / "run.json").read_text()) for folder in dict.fromkeys(folders)]
+    assert [card["state"] for card in cards][-1] == "finished"
+    assert all(card["state"] != "running" and card["curves"] for card in cards)
+    kept.unlink()  # finished: the next time it is another run
+    assert piece(stopped=False) != first
+
+
 def test_environment_and_global_randomness_stay_as_they_were(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "false")
     monkeypatch.setenv("WANDB_SERVICE", "another process's, and gone")
     before, state, torch_state = wandb_environment(), random.getstate(), torch.get_rng_state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from http.client import HTTPException
@@ -14,7 +15,7 @@ import torch
 from rewire.data.embedded import load_embedded
 from rewire.data.images import ImageSet
 from rewire.errors import InputError, unknown_name
-from rewire.files import writable_folder
+from rewire.files import check_size, read_bytes, writable_folder
 from rewire.registry import Registry
 
 BINARY_FOLDER = "cifar-10-batches-bin"
@@ -35,6 +36,7 @@ FILES = {
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue plane
 FILE_BYTES = 10_000 * RECORD
+LARGEST_PYTHON = 2**25  # bytes; the official batches of the python version have 31 million
 WAYS_OUT = (
     "set REWIRE_DATA or data.root to the folder that holds "
     f"{BINARY_FOLDER} or {PYTHON_FOLDER}, or use data.source=embedded"
@@ -88,6 +90,9 @@ def _load_folder(root: Path, split: str) -> ImageSet:
 def _load_download(root: Path, split: str) -> ImageSet:
     if (root / BINARY_FOLDER).is_dir():
         return _load_binary(root, split)
+    if (root / PYTHON_FOLDER).is_dir():
+        with contextlib.suppress(InputError):  # what is damaged is downloaded again
+            return _load_python(root, split, download=False)
     return _load_python(writable_folder(root), split, download=True)
 
 
@@ -103,7 +108,7 @@ def _read_verified(path: Path) -> bytes:
     """The content of an official binary file; `InputError` unless it is exactly that."""
     official = SHA256[path.name]
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, at_most=FILE_BYTES)
     except OSError as error:
         found = error.strerror
     else:
@@ -122,6 +127,9 @@ def _load_python(root: Path, split: str, *, download: bool) -> ImageSet:
     from torchvision.datasets import CIFAR10
 
     try:
+        for name, _ in _python_files(CIFAR10):
+            if (path := root / PYTHON_FOLDER / name).exists():
+                check_size(path, at_most=LARGEST_PYTHON)  # before torchvision hashes it
         official = CIFAR10(root, train=split == "train", download=download)
     except (OSError, RuntimeError, HTTPException) as error:
         if download:
@@ -138,14 +146,20 @@ def _load_python(root: Path, split: str, *, download: bool) -> ImageSet:
     )
 
 
+def _python_files(cifar10: Any) -> list[tuple[str, str]]:
+    """Name and MD5 of every file of the python version."""
+    meta = (cifar10.meta["filename"], cifar10.meta["md5"])
+    return [*cifar10.train_list, *cifar10.test_list, meta]
+
+
 def _damaged_python_file(cifar10: Any, root: Path) -> str:
     """A sentence about the first file of the python version that is not the official one."""
     folder = root / PYTHON_FOLDER
-    meta = (cifar10.meta["filename"], cifar10.meta["md5"])
-    for name, official in [*cifar10.train_list, *cifar10.test_list, meta]:
+    for name, official in _python_files(cifar10):
         path = folder / name
         try:
-            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            content = read_bytes(path, at_most=LARGEST_PYTHON)
+            found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         except OSError as error:
             return f"'{path}' cannot be read. Found: {error.strerror}."
         if found != official:

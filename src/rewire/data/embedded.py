@@ -16,7 +16,7 @@ from PIL import Image
 
 from rewire.data.images import ImageSet
 from rewire.errors import InputError, unknown_name
-from rewire.files import atomic_path
+from rewire.files import atomic_path, check_size, check_unpacked
 
 FOLDER = Path(__file__).with_name("embedded")
 SIZES = {"train": 5000, "test": 1000}
@@ -26,6 +26,7 @@ SHA256 = {
 }
 """`content_hash` of both splits of CIFAR-10."""
 TABLE = "labels.npz"
+LARGEST_TABLE, LARGEST_SHEET = 2**20, 2**24  # bytes; Pillow itself refuses too many pixels
 TILE = 32
 COLUMNS = 50
 
@@ -101,9 +102,11 @@ def load_embedded(split: str, *, dataset: str = "cifar10", folder: str | Path = 
     sheet_path, table_path = folder / f"{packed.prefix}{split}.webp", folder / _table(packed)
     path = sheet_path
     try:
+        check_size(sheet_path, at_most=LARGEST_SHEET)
         with Image.open(sheet_path) as image:
             pixels = _from_sheet(np.asarray(image.convert(packed.mode)), packed.tile)
         path = table_path
+        check_unpacked(table_path, at_most=LARGEST_TABLE)
         with np.load(table_path) as table:
             labels, indices = (table[f"{split}_{name}"] for name in ("labels", "indices"))
     except Exception as error:  # decoders raise all kinds for damaged bytes

@@ -16,7 +16,7 @@ import torch
 from rewire.data.embedded import load_embedded
 from rewire.data.images import ImageSet
 from rewire.errors import InputError, unknown_name
-from rewire.files import writable_folder
+from rewire.files import check_size, writable_folder
 from rewire.registry import Registry
 
 FOLDER = "MNIST/raw"
@@ -34,6 +34,7 @@ FILES = {
 """The images and the labels of each split."""
 SHAPE = (1, 28, 28)
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # magic number, then 4 bytes per dimension
+LARGEST = IMAGES_HEADER + 60_000 * 28 * 28  # bytes of an official file, uncompressed
 WAYS_OUT = (
     f"set REWIRE_DATA or data.root to the folder that holds {FOLDER}, or use data.source=embedded"
 )
@@ -116,9 +117,12 @@ def _read_verified(path: Path) -> bytes:
     official = SHA256[path.name]
     stored = _stored(path)
     try:
-        content = stored.read_bytes()
-        if stored != path:
-            content = gzip.decompress(content)
+        check_size(stored, at_most=LARGEST)
+        if stored == path:
+            content = stored.read_bytes()
+        else:
+            with gzip.open(stored) as unpacked:
+                content = unpacked.read(LARGEST + 1)  # no further: it may have no end
     except (OSError, EOFError, struct.error, zlib.error) as error:
         found = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     else:
@@ -126,6 +130,8 @@ def _read_verified(path: Path) -> bytes:
         if found == official:
             return content
         found = f"{len(content)} bytes with SHA-256 {found}"
+        if len(content) > LARGEST:
+            found = f"more than {LARGEST} bytes"
     raise InputError(
         f"'{stored}' is missing, truncated or damaged. Found: {found}. Allowed: the official file, "
         f"uncompressed with SHA-256 {official}, or as .gz; copy it again, or {WAYS_OUT}."

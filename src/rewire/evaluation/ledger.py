@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rewire.errors import InputError
-from rewire.files import atomic_path
+from rewire.files import atomic_path, check_unpacked
+
+LARGEST = 2**26  # bytes unpacked; 10,000 test images take 0.3 MB
 
 
 def save_ledger(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -41,6 +43,7 @@ def load_ledger(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
+        check_unpacked(path, at_most=LARGEST)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.files import MANIFEST, read_json, write_json, write_text
+from rewire.files import MANIFEST, read_json, writable_folder, write_json, write_text
 from rewire.reporting.blog_claims import claims_markdown, score_claims
 from rewire.reporting.blog_data import Run, as_run
 from rewire.reporting.blog_decoupled_rows import decoupled_rows
@@ -55,6 +55,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     profile, output = plain["profile"], Path(plain["output"])
     axes = read_axes(PARAMS, "blog", (*dict.fromkeys(LISTS.values()), "seeds"))
+    writable_folder(output / "tables")
     base = output / profile["name"]
     found = {
         stage: list(collect(base / stage, axes[listing], axes["seeds"], profile["name"]))

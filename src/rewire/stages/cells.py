@@ -12,6 +12,7 @@ from typing import Any
 from rewire.errors import InputError
 from rewire.files import MANIFEST
 from rewire.identity import ENGINE, NEUTRAL, is_neutral
+from rewire.stages.validation_numbers import nameable
 
 LONGEST_SUFFIX = 60
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+-]{0,199}")  # one folder, never above or hidden
@@ -131,7 +132,7 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
         if key in document.axes or is_neutral(key, config):
             continue
         if key.partition(".")[0] in document.stages[stage].groups:
-            others.append(override.lstrip("+"))
+            others.append(nameable(override.lstrip("+")))
     suffix = "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", other) for other in sorted(others))
     if len(suffix) > LONGEST_SUFFIX:
         suffix = hashlib.sha256("-".join(sorted(others)).encode()).hexdigest()[:12]

@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from rewire.errors import InputError, unknown_name
+from rewire.files import LARGEST_TEXT, check_size, read_bytes
 
 LOCK, IGNORE = "dvc.lock", ".dvcignore"
 NEVER_HASHED = (".hg/", ".git/", ".git", ".dvc/")  # what DVC leaves out anywhere
@@ -44,7 +45,7 @@ def read_lock(path: Path) -> list[Entry]:
         InputError: if it is missing, damaged, or has hashes of another kind.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, at_most=LARGEST_TEXT).decode("utf-8")
         lock = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return [
             Entry(stage, kind, item["path"], item[item["hash"]])  # DVC 2 gave no `hash`
@@ -91,7 +92,8 @@ def ignored_below(root: Path) -> Ignored:
 
 
 def file_md5(path: Path) -> str:
-    """Hex MD5 of a file's content."""
+    """Hex MD5 of a file's content; raises `OSError` for a device or a pipe."""
+    check_size(path, at_most=sys.maxsize)
     with open(path, "rb") as handle:
         return hashlib.file_digest(
             handle, functools.partial(hashlib.md5, usedforsecurity=False)

@@ -42,7 +42,7 @@ from rewire.stages.made import (
     made,
     refused,
 )
-from rewire.stages.parts import drop_parts
+from rewire.stages.parts import drop_parts, kept_folder
 from rewire.tracking import Tracker, track
 
 METRICS, HISTORY = "metrics.json", "history.csv"
@@ -228,6 +228,7 @@ def tracked(
         name=folder.name,
         tags=[plain["profile"]["name"], *document.base(plain).split("-")],
         config=decided,
+        unfinished=kept_folder(folder) / "tracked_run.json",
     ) as tracker:
         return list(work(plain, folder, tracker))
 

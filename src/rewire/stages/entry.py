@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 import hydra
@@ -17,7 +18,8 @@ from omegaconf import DictConfig
 from rewire.errors import InputError
 from rewire.files import writable_folder
 from rewire.stages.cells import document_of
-from rewire.stages.validation_overrides import check_arguments
+from rewire.stages.validation import read_numbers, rules_of
+from rewire.stages.validation_overrides import check_arguments, search_path, with_home
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A built package brings it along (setup.py); in a clone it is at the top.
@@ -32,21 +34,23 @@ def launch(stage: str) -> None:
     """
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    arguments = in_order(sys.argv[1:])
+    arguments = [with_home(argument) for argument in in_order(sys.argv[1:])]
     checked = check_arguments(stage, arguments, CONF)
     if checked.found.errors:
         refuse(checked.found.errors)
-    try:
-        check_output(arguments)
-    except InputError as error:
-        stop(error)
+    if checked.output is not None:
+        try:
+            writable_folder(checked.output)  # before Hydra writes its record of a sweep
+        except InputError as error:
+            stop(error)
     for line in checked.found.warnings:
         print(f"warning: {line}", file=sys.stderr)
     if checked.config is not None:
         run(stage, checked.config, checked.overrides)
         return
-    # Groups that a document does not have itself are those of the first one.
-    more = [f"hydra.searchpath=['file://{CONF}']", f"hydra.launcher.stage={stage}"]
+    more = [search_path(CONF), f"hydra.launcher.stage={stage}"]
+    if "--hydra-help" in arguments:  # of Hydra alone: it composes nothing of ours
+        arguments, more = ["--hydra-help"], []
     sys.argv = [sys.argv[0], *arguments, *more]
 
     @hydra.main(
@@ -60,6 +64,7 @@ def launch(stage: str) -> None:
 
 def run(stage: str, config: DictConfig, overrides: list[str]) -> None:
     """Run a stage on a checked configuration."""
+    read_numbers(config, rules_of(document_of(stage)))
     module = importlib.import_module(f"rewire.stages.{stage}")
     # What is there now stays: the collector need not look at it again, not even at the end.
     gc.freeze()
@@ -72,14 +77,14 @@ def run(stage: str, config: DictConfig, overrides: list[str]) -> None:
 
 def in_order(arguments: list[str]) -> list[str]:
     """Flags first: Hydra takes overrides in one piece only."""
-    return sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))
-
-
-def check_output(arguments: list[str]) -> None:
-    """Refuse an output folder that cannot be written before Hydra writes its record of a sweep."""
-    for argument in arguments:
-        if argument.startswith("output="):
-            writable_folder(argument.partition("=")[2])
+    ordered = sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))
+    # A value may follow --info: without one, it would be the first override.
+    return [
+        "--info=all"
+        if argument in ("--info", "-i") and (following is None or "=" in following)
+        else argument
+        for argument, following in zip_longest(ordered, ordered[1:])
+    ]
 
 
 def stop(error: InputError) -> None:

@@ -93,7 +93,7 @@ class Jobs:
         """Exit code and lines of a job; the lines are also shown and kept in its log."""
         job.log.parent.mkdir(parents=True, exist_ok=True)
         lines: list[str] = []
-        with open(job.log, "w", encoding="utf-8") as log:
+        with open(job.log, "wb", buffering=0) as log:
             with self._lock:
                 if self.stopped is not None:
                     return 1, lines
@@ -111,7 +111,8 @@ class Jobs:
             say(f"{job.label}: started")
             with process:
                 for line in process.stdout:
-                    log.write(line)
+                    with contextlib.suppress(OSError):  # a full disk costs the log, not the job
+                        log.write(line.encode())
                     lines.append(line.rstrip())
                     if self.stopped is None:  # how a process ends when asked is of no interest
                         say(f"{job.label}: {line.rstrip()}")

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -36,6 +36,9 @@ from rewire.files import MANIFEST
 from rewire.identity import decisive
 from rewire.stages.cells import cell_of, document_of, own_folder
 from rewire.stages.parts import kept_folder
+
+if TYPE_CHECKING:
+    from rewire.stages.sweep import Summary
 
 ENGINES = ("local", "submitit", "print")
 
@@ -108,8 +111,11 @@ class IsolatedLauncher:
         from rewire.stages.entry import stop
         from rewire.stages.jobs import Job
         from rewire.stages.shards import part
+        from rewire.stages.validation import read_numbers, rules_of
 
         configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
+        for config in configs:
+            read_numbers(config, rules_of(document_of(self.stage)))
         overrides = [list(filter_overrides(o)) for o in job_overrides]
         rows = self._plan(configs, overrides)
         rows, configs, overrides = part(self.shard, rows, configs, overrides)
@@ -134,12 +140,14 @@ class IsolatedLauncher:
             stop(error)
         for row, result in zip(chosen, results, strict=True):
             row |= result
-        self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
+        summary = self._summarise(rows, at_a_time=at_a_time, seconds=time.perf_counter() - started)
         failures = list_failures(self.stage, rows, engine=self._engine())
+        written = self._written(summary)
+        print(summary.last_line)
         sys.stdout.flush()
         if runner.stopped is not None:
             sys.exit(128 + runner.stopped)
-        if failures:
+        if failures or not written:
             sys.exit(1)
         return [
             JobReturn(overrides=own, cfg=config, status=JobStatus.COMPLETED)
@@ -251,12 +259,22 @@ class IsolatedLauncher:
         own = ("hydra.launcher.engine", "hydra.launcher.cluster")
         return [override for override in asked if override.lstrip("+").startswith(own)]
 
-    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> None:
+    def _written(self, summary: Summary) -> bool:
+        """Write the summary's files, after everything else was said; whether that worked."""
+        try:
+            print(f"wrote {summary.write()[0]}")
+        except OSError as error:
+            said = f"cannot write this summary to '{self.config.output}': {error.strerror}"
+            print(f"error: {said}", file=sys.stderr)
+            return False
+        return True
+
+    def _summarise(self, rows: list[dict[str, Any]], *, at_a_time: int, seconds: float) -> Summary:
         from rewire.stages.sweep import summarise
 
         profile = self.config.profile.name
         base = Path(self.config.output) / profile / "sweeps"
-        summarise(
+        return summarise(
             rows,
             stage=self.stage,
             profile=profile,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ def alone(path: Path) -> Iterator[None]:
     """Hold the lock file `path` inside the block; wait while another process holds it.
 
     The kernel releases the lock when its process ends, however it ends: the file that a killed
-    one leaves locks nobody out. Without locks in the system or in the file system, the block just
-    runs.
+    one leaves locks nobody out. Without locks in the system or in the file system, that is said
+    once, and the block just runs.
     """
     if fcntl is None:
+        say_unlocked(path.parent, "the system has none")
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,12 @@ def alone(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # while it is still held, see `_locked`
         handle.close()
+
+
+@functools.cache  # once in a process
+def say_unlocked(folder: Path, reason: str) -> None:
+    """Tell that nothing keeps two starts of one cell apart."""
+    print(f"note: no locks in '{folder}' ({reason}): do not start one cell twice at a time")
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -47,8 +55,9 @@ def _locked(path: Path) -> IO[bytes]:
                 print("waiting for another run of this cell", flush=True)
             told = True
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            return handle  # a network file system without locks
+        except OSError as error:  # a network file system without locks
+            say_unlocked(path.parent, str(error.strerror))
+            return handle
         # If the holder before us deleted the file, a lock on it keeps nobody else out.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle.fileno()), path.stat()):

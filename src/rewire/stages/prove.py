@@ -26,8 +26,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rewire.files import write_text
+from rewire.stages.cells import THESIS
 from rewire.stages.common import deciding
 from rewire.stages.entry import CONF
+from rewire.stages.validation import read_numbers, rules_of
 from rewire.tracking import NullTracker
 from rewire.training.runner import train
 
@@ -49,6 +51,7 @@ def configuration(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The plain configuration of a training, as stage `train` hands it over."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=[*SMALL, *overrides])
+    read_numbers(config, rules_of(THESIS))
     plain = OmegaConf.to_container(config, resolve=True)
     return {**deciding(plain, "train"), "data": plain["data"]}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is left to do when the table is printed.
+
+    Attributes:
+        write: writes it as files and returns their paths; can fail on a full disk.
+        last_line: to be printed last.
+    """
+
+    write: Callable[[], list[Path]]
+    last_line: str
+
+
 def summarise(
     rows: Sequence[dict[str, Any]],
     *,
@@ -32,8 +47,8 @@ def summarise(
     at_a_time: int,
     seconds: float,
     shard: str | None = None,
-) -> None:
-    """Print and write the table of a sweep's cells, in the order in which they were asked for.
+) -> Summary:
+    """Print the table of a sweep's cells, in the order in which they were asked for.
 
     What its jobs did together is the table's last row, of status "total", and the last line.
 
@@ -59,12 +74,13 @@ def summarise(
     columns = [name for name in COLUMNS if any(row.get(name) is not None for row in table)]
     varied = [row["overrides"] for row in rows]
     name = sweep_name(stage, varied if shard is None else [*varied, [f"shard={shard}"]])
-    paths = write_summary(table, base, name, columns=columns)
     print("\n" + summary_table(table, columns))
-    print(f"wrote {paths[0]}")
     if profile != "paper":
         print(f"{profile} profile: add profile=paper for the documents' full scale")
-    print(last_line(rows, at_a_time=at_a_time, seconds=seconds, together=together))
+    return Summary(
+        write=functools.partial(write_summary, table, base, name, columns=columns),
+        last_line=last_line(rows, at_a_time=at_a_time, seconds=seconds, together=together),
+    )
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:

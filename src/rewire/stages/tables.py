@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.errors import InputError
+from rewire.files import writable_folder
 from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
@@ -40,6 +41,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     profile, output = plain["profile"], Path(plain["output"])
     axes = read_axes(PARAMS, "thesis", ("cells", "rewire", "seeds"))
+    writable_folder(output / "tables")
     base = output / profile["name"]
     results = list(collect(base, axes, profile["name"]))
     if said := remark(base / stage / name for stage in SHOWN for name in cells(axes)):

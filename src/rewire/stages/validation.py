@@ -172,6 +172,22 @@ def plain(node: DictConfig, found: Findings, path: tuple[str, ...] = ()) -> dict
 UNRESOLVED = object()
 
 
+def read_numbers(config: DictConfig, table: Table) -> None:
+    """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths."""
+    for key in config:
+        rule = entry(table, str(key))
+        try:
+            value = config[key]
+        except (OmegaConfBaseException, RecursionError):
+            continue  # reported by `plain`
+        if isinstance(rule, Rule):
+            found = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            if (read := rule.read(found)) != found:
+                config[key] = read
+        elif rule is not None and isinstance(value, DictConfig):
+            read_numbers(value, rule)
+
+
 def check_values(
     config: Mapping[str, Any],
     table: Table,
@@ -233,9 +249,10 @@ def not_of_document(group: str) -> str | None:
 
 
 def check_config(config: DictConfig, stage: str, sources: Sources, found: Findings) -> None:
-    """Report everything that is wrong with a composed configuration."""
-    values = plain(config, found)
+    """Report everything that is wrong with a composed configuration, whose numbers are read."""
     document = document_of(stage)
+    read_numbers(config, rules_of(document))
+    values = plain(config, found)
     check_values(values, rules_of(document), found, sources)
     if not found.errors:
         for line in conflicts(values, stage, document.stages[stage].groups):

@@ -46,6 +46,7 @@ PRUNING = Rule(
     lambda value: (
         all(map(SHARE.fits, value.values())) if isinstance(value, dict) else SHARE.fits(value)
     ),
+    read=SHARE.read,
 )
 SEGMENT = "[first ratio, last ratio, step] with 0 <= first <= last <= 1 and a positive step"
 CURVE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, Transformer
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 
@@ -33,12 +34,17 @@ from rewire.stages.validation_rules import Rule, shown
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
 HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.verbose")
 SWEEPS = ("-m", "--multirun")
-SHOWS = ("--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
-OTHERS = ("--run", "-r", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i")
+SHOWS = ("--hydra-help", "--version", "--shell-completion", "-sc")  # whatever else is said
+ONE_OF = {  # what a command line does, one at a time
+    "--multirun": SWEEPS, "--run": ("--run", "-r"), "--cfg": ("--cfg", "-c"),
+    "--info": ("--info", "-i"),
+}  # fmt: skip
+OTHERS = ("--help", "-h", "--resolve", "--package", "-p", *itertools.chain(*ONE_OF.values()))
 # Flags that bring other configuration files, hence other code (`_target_`), or unpickle a file.
 REFUSED = (
     "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun",
 )  # fmt: skip
+PATHS = ("output", "data.root", "tracking.folder")
 MOST_VALUES = 10_000  # of one option in a sweep
 
 
@@ -50,11 +56,13 @@ class Checked:
         found: what is wrong or strange.
         config: of a single run that needs nothing of Hydra but its composition; else None.
         overrides: what the user set, without Hydra's own settings.
+        output: the folder in which Hydra will write its record of a sweep; else None.
     """
 
     found: Findings
     config: DictConfig | None
     overrides: list[str]
+    output: str | None = None
 
 
 def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked:
@@ -74,8 +82,9 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         name = flag.partition("=")[0]
         if name in REFUSED:
             found.error(f"'{flag}' is not taken: the configuration files are those in conf/.")
-        elif name not in SWEEPS + OTHERS:
-            found.error(str(unknown_name("flag", name, SWEEPS + SHOWS + OTHERS)))
+        elif name not in OTHERS:
+            found.error(str(unknown_name("flag", name, SHOWS + OTHERS)))
+    check_flags([flag.partition("=")[0] for flag in flags], found)
     texts = [a for a in arguments if not a.startswith("-")]
     if any(flag not in SWEEPS for flag in flags):  # --cfg, --info, ...: with values of their own
         texts = [text for text in texts if "=" in text or text.startswith("~")]
@@ -91,7 +100,51 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         check_config(config, stage, sources, found)
         read.check_others(others, sources)
     alone = not flags and not any(o.is_hydra_override() for o in overrides)
-    return Checked(found, config if composed and alone else None, texts)
+    return Checked(
+        found,
+        config if composed and alone else None,
+        texts,
+        config.output if sweep and not found.errors else None,
+    )
+
+
+def check_flags(names: Sequence[str], found: Findings) -> None:
+    """Report flags that do not go together."""
+    asked = [one for one, forms in ONE_OF.items() if any(name in forms for name in names)]
+    if len(asked) > 1:
+        found.error(
+            f"{' and '.join(asked)} do not go together. Allowed: one of {', '.join(ONE_OF)}."
+        )
+    if "--resolve" in names and not {"--cfg", "-c", "--help", "-h"} & set(names):
+        found.error("--resolve shows nothing by itself. Allowed: --cfg job --resolve.")
+
+
+def search_path(conf: Path) -> str:
+    """Hydra's setting that groups which a document does not have itself are those of the first."""
+    return f"hydra.searchpath=[{quoted(f'file://{conf}')}]"
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's command line has it, whatever characters are in it."""
+    return "'" + text.replace("'", r"\'") + "'"
+
+
+def with_home(argument: str) -> str:
+    """`output=~/results` with the home folder in its place; any other argument as it is.
+
+    Hydra does not read a bare ~, and writes its record of a sweep into a folder of that name.
+    """
+    key, equal, text = argument.partition("=")
+    text = text.strip("'\"")
+    if key not in PATHS or not text.startswith("~") or "," in text:
+        return argument
+    return f"{key}{equal}{quoted(os.path.expanduser(text))}"
+
+
+def mixes_ranges(override: Override) -> bool:
+    """Whether a list of values has one that stands for several itself, as in 0,range(5,7)."""
+    value = override.value()
+    return isinstance(value, ChoiceSweep) and any(isinstance(v, Sweep) for v in value.list)
 
 
 class Reader:
@@ -119,6 +172,12 @@ class Reader:
             self.found.error(
                 f"{shown(text)} has several values. Allowed: one, or all of them in a sweep by -m; "
                 f"a text with a comma is quoted: \"{override.key_or_group}='...'\"."
+            )
+            return None
+        if mixes_ranges(override):
+            self.found.error(
+                f"{shown(text)} has a range among other values. Allowed: a range alone, "
+                "e.g. seed=range(0,3), or a list, e.g. seed=0,1,2."
             )
             return None
         if override.is_sweep_override() and not override.is_discrete_sweep():
@@ -193,7 +252,7 @@ class Reader:
 
         None if that is impossible.
         """
-        fixed = [f"hydra.searchpath=['file://{self.conf}']", f"hydra.launcher.stage={self.stage}"]
+        fixed = [search_path(self.conf), f"hydra.launcher.stage={self.stage}"]
         left, refused = list(overrides), []
         while True:
             try:
@@ -231,5 +290,8 @@ class Reader:
             rule = self.table
             for name in path:
                 rule = entry(rule, name) if not isinstance(rule, Rule | None) else None
-            if isinstance(rule, Rule) and "${" not in str(value) and not rule.fits(value):
+            if not isinstance(rule, Rule) or "${" in str(value):
+                continue
+            value = rule.read(value)
+            if not rule.fits(value):
                 self.found.error(refusal(path, value, rule, sources))

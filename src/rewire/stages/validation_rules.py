@@ -9,12 +9,14 @@ before anything is imported, read or written. Tests hold them against `conf` and
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from rewire.stages.cells import LAST, SELECTIONS
+from rewire.stages.validation_numbers import as_it_is, fraction
 
 BEST = tuple(name for name in SELECTIONS if name != LAST)
 CLASSES = 10  # of CIFAR-10 and of MNIST
@@ -29,11 +31,13 @@ class Rule:
         allowed: the same in words.
         fits: whether a plain value (JSON's types) is one of them; takes anything.
         fault: what exactly is wrong with a value that does not fit, in a sentence; or nothing.
+        read: the value that is meant by one as people write it (8/255); then it is judged.
     """
 
     allowed: str
     fits: Callable[[Any], bool]
     fault: Callable[[Any], str] = lambda value: ""
+    read: Callable[[Any], Any] = as_it_is
 
 
 Table = Mapping[str, Union[Rule, "Table"]]
@@ -60,7 +64,7 @@ def real(
             return False
         return low <= value <= at_most and value < below and value != above
 
-    return Rule(f"a number {' and '.join(words)}{example}", fits)
+    return Rule(f"a number {' and '.join(words)}{example}", fits, read=fraction)
 
 
 def count(at_least: int, at_most: float = math.inf) -> Rule:
@@ -83,6 +87,7 @@ def optional(rule: Rule, meaning: str) -> Rule:
     return Rule(
         f"{rule.allowed}, or null for {meaning}",
         lambda value: value is None or rule.fits(value),
+        read=rule.read,
     )
 
 
@@ -91,6 +96,7 @@ def either(*rules: Rule) -> Rule:
     return Rule(
         ", or ".join(rule.allowed for rule in rules),
         lambda value: any(rule.fits(value) for rule in rules),
+        read=lambda value: next((r for rule in rules if rule.fits(r := rule.read(value))), value),
     )
 
 
@@ -102,6 +108,7 @@ def items(rule: Rule, *, of: str, at_least: int = 0) -> Rule:
         lambda value: (
             isinstance(value, list) and len(value) >= at_least and all(map(rule.fits, value))
         ),
+        read=rule.read,
     )
 
 
@@ -121,6 +128,7 @@ def rows(*rules: Rule, of: str, at_least: int = 1, columns: Sequence[str] = ()) 
             and len(value) == len(rules)
             and all(rule.fits(part) for rule, part in zip(rules, value, strict=True))
         ),
+        read=fraction,
     )
 
     def fault(value: Any) -> str:
@@ -145,6 +153,7 @@ def named(rules: Mapping[str, Rule], *, of: str) -> Rule:
             and set(value) == set(rules)
             and all(rule.fits(value[key]) for key, rule in rules.items())
         ),
+        read=fraction,
     )
 
 
@@ -162,7 +171,11 @@ def _is_name(value: Any) -> bool:
 FLAG = choice(False, True)
 TEXT = Rule(f"printable text of 1 to {LONGEST_TEXT:,} characters", _is_text)
 NOTE = Rule("text", lambda value: isinstance(value, str))
-PATH = Rule(f"a path of 1 to {LONGEST_TEXT:,} printable characters (quoted if a number)", _is_text)
+PATH = Rule(
+    f"a path of 1 to {LONGEST_TEXT:,} printable characters (quoted if a number)",
+    _is_text,
+    read=lambda value: os.path.expanduser(value) if isinstance(value, str) else value,
+)
 NAME = Rule("1 to 60 letters, digits and _ . = + -, the first a letter or digit", _is_name)
 SCALE = Rule(
     "1 to 60 letters, digits and _ . = + -, the first a letter or digit, quoted if a number",
@@ -266,7 +279,11 @@ THESIS: Table = {
         "tolerance": real(at_least=0, at_most=100),
         "zero_gradients": real(at_least=0, at_most=100),
         "steps": count(1),
-        "epsilons": items(real(at_least=0, at_most=255), of="numbers from 0 to 255", at_least=1),
+        "epsilons": items(
+            replace(real(at_least=0, at_most=255), read=as_it_is),
+            of="numbers from 0 to 255",
+            at_least=1,
+        ),  # in 1/255 already
         "step_sweep": items(count(1), of="whole numbers from 1", at_least=1),
         "noise_draws": count(1),
         "transfer_from": items(NAME, of="rewiring strategies"),

@@ -17,7 +17,7 @@ from rewire.tracking.tracker import CARD
 
 
 def find_runs(folder: str | Path) -> list[dict[str, str]]:
-    """The cards (name, group, job_type, state) of all runs below a tracking folder.
+    """The cards (name, group, job_type, state, curves) of all runs below a tracking folder.
 
     Raises:
         InputError: if there is none.
@@ -29,6 +29,14 @@ def find_runs(folder: str | Path) -> list[dict[str, str]]:
             "or name the folder that tracking.folder said."
         )
     return [read_json(card) for card in cards]
+
+
+def last_with_curves(folder: str | Path) -> Path | None:
+    """The folder of the run that was started last of those that have curves; None without any."""
+    cards = (run_root(Path(folder)) / "wandb").glob(f"*run-*/{CARD}")
+    drawn = [card.parent for card in cards if read_json(card).get("curves")]
+    # The name has the time of the start behind "run-" or "offline-run-".
+    return max(drawn, key=lambda path: path.name.partition("run-")[2], default=None)
 
 
 def overview(runs: Iterable[Mapping[str, str]]) -> str:
@@ -55,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     print(f"{len(runs)} runs in {folder}\n\n{overview(runs)}\n", flush=True)
-    shown = str(run_root(Path(folder)) / "wandb")
+    # W&B's dashboard opens on the last run of a folder, which may be one of tables: no curve in it.
+    shown = str(last_with_curves(folder) or run_root(Path(folder)) / "wandb")
     if sys.stdout.isatty():
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", shown])

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewire.errors import InputError, unknown_name
-from rewire.files import writable_folder
-from rewire.tracking.tracker import NullTracker, Tracker, plain
+from rewire.files import read_json, writable_folder, write_json
+from rewire.tracking.tracker import CARD, NullTracker, Tracker, plain
 
 if TYPE_CHECKING:
     from rewire.tracking.wandb_run import WandbTracker
 
 MODES = ("off", "offline", "online")
+# What W&B's own variable means here. It decides where the run is to be tracked at all.
+WANDB_MODE = "WANDB_MODE"
+WANDB_MODES = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+}
 
 # Listing the installed packages takes 0.06 s a run, the system monitors run threads and probes;
 # versions and machine are recorded beside every result instead.
@@ -47,6 +56,7 @@ def track(
     tags: Sequence[str],
     config: Mapping[str, Any],
     folder: str | Path,
+    unfinished: str | Path | None = None,
 ) -> Iterator[Tracker]:
     """One run, from here to the end of the block; it counts as failed if the block raises.
 
@@ -55,16 +65,20 @@ def track(
 
     Args:
         mode: "off" (wandb is not imported), "offline" (a folder that `wandb sync` can push later)
-            or "online". False means "off", which is what YAML makes of an unquoted off.
+            or "online". False means "off", which is what YAML makes of an unquoted off. WANDB_MODE
+            in the environment (online, offline or disabled) overrules the last two.
         project: W&B project.
         group: runs that are compared with each other, for example one table row.
         job_type: the stage.
-        name: the cell; the run is called "<name>-<job_type>", its id has six more digits so that
-            the same cell can run again.
+        name: the cell; the run is called "<name>-<job_type>". Its id begins with four letters of
+            its own, then with what tells it from others of its group: terminals show little more
+            of it, and the same cell can run again.
         tags: labels to filter by.
         config: plain, possibly nested hyper-parameters.
         folder: where everything that W&B writes goes. W&B puts runs into a folder "wandb"; a
             `folder` of that name is this folder, in any other one it is made.
+        unfinished: a file that is there as long as the work of the run is unfinished. It keeps
+            the run's id, so that work that goes on does so in its own run; delete it at the end.
 
     Yields:
         The tracker of the run.
@@ -76,6 +90,10 @@ def track(
     mode = "off" if mode is False else mode
     if mode not in MODES:
         raise unknown_name("tracking mode", mode, MODES)
+    if mode != "off" and (told := os.environ.get(WANDB_MODE)):
+        if told not in WANDB_MODES:
+            raise unknown_name(WANDB_MODE, told, WANDB_MODES)
+        mode = WANDB_MODES[told]
     if mode == "off":
         yield NullTracker()
         return
@@ -90,6 +108,7 @@ def track(
             tags=list(tags),
             config=plain(config),
             root=run_root(folder),
+            unfinished=None if unfinished is None else Path(unfinished),
         )
         failed = True
         try:
@@ -179,6 +198,7 @@ def _init(
     tags: list[str],
     config: dict[str, Any],
     root: Path,
+    unfinished: Path | None,
 ) -> WandbTracker:
     import wandb
 
@@ -190,13 +210,17 @@ def _init(
             "tracking=offline works without one."
         )
     title = f"{name}-{job_type}"
+    own = name.removeprefix(f"{group}-")
+    known = kept_id(unfinished)
+    identity = known or f"{letters(4)}-{safe_name(f'{own}-{job_type}-{group}')}"
     run = wandb.init(
         mode=mode,
         project=project,
         group=group,
         job_type=job_type,
         name=title,
-        id=f"{safe_name(title)}-{secrets.token_hex(3)}",
+        id=identity,
+        resume="allow" if known else None,
         tags=tags,
         config=config,
         # Not by WANDB_DIR alone: W&B reads that once in a process.
@@ -204,4 +228,29 @@ def _init(
         reinit="create_new",
         settings=wandb.Settings(**FAST),
     )
+    if unfinished is not None:
+        write_json(unfinished, {"id": identity})
+    if known:
+        leave_behind(root, identity)
     return WandbTracker(run, card={"name": title, "group": group, "job_type": job_type})
+
+
+def letters(count: int) -> str:
+    """Random letters and digits that nobody mistakes for each other."""
+    return "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(count))
+
+
+def kept_id(unfinished: Path | None) -> str | None:
+    """The id of the run that this work began in; None if it begins now."""
+    try:
+        return None if unfinished is None else str(read_json(unfinished)["id"])
+    except (InputError, KeyError, TypeError):
+        return None
+
+
+def leave_behind(root: Path, identity: str) -> None:
+    """Say on the cards of a run's earlier pieces, which a stop left as running, that it went on."""
+    for path in (root / "wandb").glob(f"*run-*-{identity}/{CARD}"):
+        card = read_json(path)
+        if card["state"] == "running":
+            write_json(path, {**card, "state": "went on"})

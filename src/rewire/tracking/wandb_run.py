@@ -33,10 +33,10 @@ class WandbTracker:
 
     def __init__(self, run: wandb.Run, *, card: Mapping[str, str]) -> None:
         self._run = run
-        self._card = card
+        self._card = {**card, "state": "running", "curves": False}
         self._drawn: set[str] = set()
         self._folder = Path(run.settings.sync_dir)
-        self._write_card("running")
+        self._write_card()
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         with self._forgiving():
@@ -47,6 +47,8 @@ class WandbTracker:
             }
             # Not W&B's own step: that one must grow from call to call, or the row is dropped.
             self._run.log(row | {"step": step})
+            if not self._card["curves"]:
+                self._write_card(curves=True)
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
         with self._forgiving():
@@ -91,7 +93,7 @@ class WandbTracker:
         """End the run; waits for uploads online."""
         with self._forgiving(also_online=failed):
             self._run.finish(exit_code=int(failed))
-            self._write_card("failed" if failed else "finished")
+            self._write_card(state="failed" if failed else "finished")
 
     def _define_axes(self, metrics: Mapping[str, float]) -> None:
         for name in metrics:
@@ -112,8 +114,9 @@ class WandbTracker:
                 # An earlier stage may have been tracked offline, or is another project's.
                 warnings.warn(f"no lineage to artifact '{name}': {error}", stacklevel=2)
 
-    def _write_card(self, state: str) -> None:
-        write_json(self._folder / CARD, {**self._card, "state": state})
+    def _write_card(self, **changes: str | bool) -> None:
+        self._card |= changes
+        write_json(self._folder / CARD, self._card)
 
     @contextmanager
     def _forgiving(self, *, also_online: bool = False) -> Iterator[None]:

@@ -47,6 +47,9 @@ def is_whole(path: Path) -> bool:
     """Whether the file is a saved state of which every record has its checksum, and can be read."""
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch packs nothing: a record that unpacks to more than the file holds is not its own.
+            if any(entry.file_size != entry.compress_size for entry in archive.infolist()):
+                return False
             if archive.testzip() is not None:
                 return False
         torch.load(path, map_location="meta", weights_only=True)
