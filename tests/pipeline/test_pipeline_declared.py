@@ -21,10 +21,10 @@ from dvc.repo import Repo
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import rewire.stages.entry  # noqa: F401 (the launcher that the configuration names)
 from rewire.stages.cells import DOCUMENTS, Document
 from rewire.stages.common import deciding
-from rewire.stages.pipeline import PIPELINE, TABLES, main, pipeline, profile_keys
+from rewire.stages.pipeline import PIPELINE, TABLES, main, pipeline, profile_faults
+from rewire.stages.validation_overrides import check_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 # One cell of each document, at the quick scale: name of a stage's entry, overrides of Hydra.
@@ -222,12 +222,18 @@ def test_more_restarts_evaluate_anew_and_other_audit_images_train_nothing(projec
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
-def test_a_profile_has_every_section_that_stages_depend_on_and_no_other(document):
-    """DVC stops at a key that is missing, and does not see one that nobody depends on."""
-    wanted = {k for s in document.stages.values() for k in profile_keys(s, document, ROOT)}
-    sections = {key.partition(".")[0] for key in wanted}
+def test_every_profile_has_the_sections_that_stages_depend_on(document):
     for path in (ROOT / "conf" / document.conf / "profile").glob("*.yaml"):
-        profile = yaml.safe_load(path.read_text())
-        assert set(profile) == sections | {"profile"}, path
-        for scale in document.scales:
-            assert scale in profile["profile"], path
+        assert list(profile_faults(yaml.safe_load(path.read_text()), document, ROOT)) == []
+
+
+def test_a_profile_that_dvc_would_not_see_or_stop_at_is_refused_before_any_work(tmp_path):
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    path = conf / "profile" / "quick.yaml"
+    text = path.read_text().replace("prune: {}\n", "selection: best_test\n")
+    path.write_text(re.sub("  thin: .*", "", text))
+    errors = check_arguments("train", ["rewire=l2"], conf).found.errors
+    assert len(errors) == 3
+    assert "conf/profile/quick.yaml lacks 'profile.thin'" in errors[0]
+    assert "lacks 'prune'. Allowed: also an empty one, {}." in errors[1]
+    assert "has 'selection', which no stage of dvc.yaml depends on. Allowed: attack," in errors[2]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,21 @@ def profile_keys(stage: Stage, document: Document, root: Path) -> Keys:
     """Keys of a profile that have a say: the groups' sections, and what these refer to."""
     sections = [group for group in stage.groups if group in groups_of(document, root)]
     return Keys([OVERRIDES, *(f"profile.{scale}" for scale in document.scales), *sections])
+
+
+def profile_faults(profile: Mapping[str, Any], document: Document, root: Path) -> Iterator[str]:
+    """What a profile's file lacks, and what nobody would notice in it.
+
+    DVC stops at a key that is missing, but only after the work; a change of a section that no
+    stage depends on would leave old results.
+    """
+    keys = {k for stage in document.stages.values() for k in profile_keys(stage, document, root)}
+    own = {f"profile.{name}" for name in profile.get("profile", {})}
+    for key in sorted(keys - set(profile) - own):
+        yield f"lacks '{key}'. Allowed: also an empty one, {'[]' if key == OVERRIDES else '{}'}."
+    for key in sorted(set(profile) - keys - {"profile"}):
+        allowed = ", ".join(sorted({key.partition(".")[0] for key in keys} | {"profile"}))
+        yield f"has '{key}', which no stage of dvc.yaml depends on. Allowed: {allowed}."
 
 
 def groups_of(document: Document, root: Path) -> list[str]:
