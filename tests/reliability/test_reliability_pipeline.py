@@ -169,5 +169,5 @@ def test_a_list_with_one_strategy_is_a_pipeline(pipeline):
     folder = shutil.copytree(pipeline, pipeline.parent / "one")
     assert "params.yaml lists none of random; the check is left out" in finish(folder)
     folders = {path.name for path in (folder / "outputs" / "quick").iterdir()}
-    assert {"train", "prune", "evaluate", "structure", "sources", "audit"} <= folders
+    assert {"train", "prune", "evaluate", "structure", "surrogates", "audit"} <= folders
     assert (folder / "outputs" / "tables" / "thesis_table3.md").is_file()

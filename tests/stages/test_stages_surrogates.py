@@ -8,9 +8,9 @@ from stages.small import small
 
 from rewire.errors import InputError
 from rewire.files import read_json, sha256
-from rewire.stages import sources
+from rewire.stages import surrogates
 from rewire.stages.audit import transfer_source
-from rewire.stages.sources import sources_file
+from rewire.stages.surrogates import surrogates_file
 
 
 def cell(output, strategy="l2", *overrides):
@@ -26,23 +26,29 @@ def train(output, *strategies):
         path.write_text(strategy)
 
 
-def list_sources(output, monkeypatch, tmp_path, strategies, *overrides):
+def list_surrogates(output, monkeypatch, tmp_path, strategies, *overrides):
     (tmp_path / "params.yaml").write_text(f"thesis: {{rewire: [{', '.join(strategies)}]}}\n")
     monkeypatch.chdir(tmp_path)
     config, plain = cell(output, "random", *overrides)
-    sources.run(config, [])
-    return read_json(sources_file(plain))
+    surrogates.run(config, [])
+    return read_json(surrogates_file(plain))
 
 
-def test_only_networks_that_are_listed_trained_and_wanted_are_sources(tmp_path, monkeypatch):
+def test_only_networks_that_are_listed_trained_and_wanted_are_surrogates(tmp_path, monkeypatch):
     output = tmp_path / "out"
     train(output, "random", "l2", "vector")
     network = output / "quick" / "train" / "natural-s0.9-random-seed0" / "weights.safetensors"
-    listed = list_sources(output, monkeypatch, tmp_path, ["random", "vector"])
+    listed = list_surrogates(output, monkeypatch, tmp_path, ["random", "vector"])
     assert listed == {"random": sha256(network)}
-    assert sources_file(cell(output)[1]) == output / "quick/sources/natural-s0.9-seed0/sources.json"
-    assert list(list_sources(output, monkeypatch, tmp_path, ["l2", "random"])) == ["random", "l2"]
-    assert list_sources(output, monkeypatch, tmp_path, ["weighted"]) == {}
+    assert (
+        surrogates_file(cell(output)[1])
+        == output / "quick/surrogates/natural-s0.9-seed0/surrogates.json"
+    )
+    assert list(list_surrogates(output, monkeypatch, tmp_path, ["l2", "random"])) == [
+        "random",
+        "l2",
+    ]
+    assert list_surrogates(output, monkeypatch, tmp_path, ["weighted"]) == {}
 
 
 def test_a_list_with_one_strategy_leaves_the_transfer_out_and_says_so(
@@ -50,7 +56,7 @@ def test_a_list_with_one_strategy_leaves_the_transfer_out_and_says_so(
 ):
     output = tmp_path / "out"
     train(output, "random", "l2")
-    list_sources(output, monkeypatch, tmp_path, ["random"])
+    list_surrogates(output, monkeypatch, tmp_path, ["random"])
     capsys.readouterr()
     assert transfer_source(cell(output, "random")[1], []) is None
     assert "lists none of l2; the check is left out" in capsys.readouterr().out
