@@ -1,6 +1,6 @@
 """Train one network, or many: python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted"""
 
-from rewire.stages.entry import launch
+from stage import run
 
 if __name__ == "__main__":
-    launch("train")
+    run("train")

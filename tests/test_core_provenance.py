@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rewire import provenance as module
+from rewire.engine.library import instruction_set
 
 
 def test_values_are_plain_and_true():
@@ -20,6 +21,7 @@ def test_values_are_plain_and_true():
     assert values["threads"] == torch.get_num_threads()
     assert (values["gpu"] is None) == (not torch.cuda.is_available())
     assert values["cpu"]
+    assert values["sparse_engine"] == instruction_set()
     assert module.provenance()["seconds"] is None
 
 

@@ -23,7 +23,6 @@ PACKAGES = (
 def provenance(
     *,
     seconds: float | None = None,
-    engine: str | None = None,
     arguments: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Hardware, versions and commit of this process, and the wall-clock time of its work.
@@ -32,10 +31,11 @@ def provenance(
 
     Args:
         seconds: of the work.
-        engine: instruction set of the sparse engine that was at hand, if any.
         arguments: of the command that did it, as far as they decide its result.
     """
     import torch
+
+    from rewire.engine.library import instruction_set
 
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -48,7 +48,7 @@ def provenance(
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
-        "sparse_engine": engine,
+        "sparse_engine": instruction_set(),
         "versions": versions,
         "commit": commit(),
         "seconds": None if seconds is None else round(seconds, 2),

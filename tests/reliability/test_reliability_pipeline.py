@@ -29,6 +29,10 @@ data: {train_size: 1000, test_size: 100, validation_size: 20}
 model: {width: 0.25}
 trainer: {epochs: 5, batch_size: 32, precision: 32-true, checkpoint_every: 1, threads: 1}
 attack: {images: 100, restarts: 2, batch_size: 8}
+objective: {}
+rewire: {}
+prune: {}
+audit: {images: 20, steps: 2, step_sweep: [1, 2], noise_draws: 2, autoattack: {images: 0}}
 """
 ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
@@ -61,7 +65,10 @@ def finish(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
-    """A copy of this checkout with one cell of the thesis on a few images."""
+    """A copy of this checkout with one cell of the thesis on a few images.
+
+    There is no other network for its audit to transfer from.
+    """
     folder = tmp_path_factory.mktemp("pipeline") / "template"
     listed = subprocess.run(
         [
@@ -73,6 +80,7 @@ def pipeline(tmp_path_factory) -> Path:
             "src",
             "conf",
             "*.yaml",
+            "stage.py",
             ".dvcignore",
         ],
         cwd=ROOT,
@@ -85,18 +93,20 @@ def pipeline(tmp_path_factory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    # One cell has no other network for its examination.
-    left_out = ("blog", "audit")
-    stages = {name: stage for name, stage in stages.items() if not name.startswith(left_out)}
+    stages = {name: stage for name, stage in stages.items() if not name.startswith("blog")}
     tables = stages["tables"]
-    tables |= {"cmd": tables["cmd"][:1], "params": ["thesis"]}
-    tables["deps"] = [n for n in tables["deps"] if not any(part in n for part in left_out)]
+    kept = [p for p in tables["params"] if "blog" not in str(p)]
+    tables |= {"cmd": tables["cmd"][:1], "params": kept}
+    tables["deps"] = [n for n in tables["deps"] if "blog" not in n]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["params.yaml"], "stages": stages}))
-    axes = {"cells": ["natural-s0.95"], "rewire": ["l2"], "seeds": [0]}
+    cells = ["natural-s0.95"]
+    axes = {"cells": cells, "rewire": ["l2"], "seeds": [0], "audited": cells}
     (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "quick", "thesis": axes}))
     quick = folder / "conf" / "profile" / "quick.yaml"
     profile = yaml.safe_load(quick.read_text())["profile"]
-    quick.write_text(f"# @package _global_\n{yaml.safe_dump({'profile': profile})}{TINY}")
+    quick.write_text(
+        f"# @package _global_\n{yaml.safe_dump({'defaults': [], 'profile': profile})}{TINY}"
+    )
     config = folder / "conf" / "config.yaml"
     config.write_text(config.read_text().replace("tracking: offline", "tracking: 'off'"))
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
@@ -153,3 +163,11 @@ def test_the_same_lock_file_after_every_kill(pipeline, reference):
     assert [found for found, _ in runs] == [lock] * KILLS
     # Several at once are slower than the reference was alone: hardly any can be over before.
     assert sum(in_time for _, in_time in runs) >= KILLS - 2
+
+
+def test_a_list_with_one_strategy_is_a_pipeline(pipeline):
+    folder = shutil.copytree(pipeline, pipeline.parent / "one")
+    assert "params.yaml lists none of random; the check is left out" in finish(folder)
+    folders = {path.name for path in (folder / "outputs" / "quick").iterdir()}
+    assert {"train", "prune", "evaluate", "structure", "surrogates", "audit"} <= folders
+    assert (folder / "outputs" / "tables" / "thesis_table3.md").is_file()

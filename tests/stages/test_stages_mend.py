@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -84,6 +87,58 @@ def test_nothing_is_cut_while_dvc_writes(made, tmp_path):
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert mend(folder) == []
     assert mend(folder) == [f"{folder / 'dvc.lock'}: no stage was whole, deleted"]
+
+
+def in_use(folder, pid, *, path="both.txt"):
+    """DVC's record, as a killed `dvc repro` leaves it."""
+    info = {"pid": pid, "cmd": f"{folder}/bin/dvc repro"}
+    record = {"write": {str(folder / path): info}, "read": {str(folder / "a.txt"): [info]}}
+    (folder / IN_USE).write_text(json.dumps(record))
+
+
+def test_the_number_of_a_killed_dvc_may_be_that_of_another_process(made, tmp_path, capsys):
+    folder = shutil.copytree(made, tmp_path / "copy")
+    (folder / "params.yaml").write_text("axes: {cells: [a, b], more: 1}\n")  # `second` has to run
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "repro"])
+    try:
+        in_use(folder, other.pid)
+        refused = dvc(folder, "repro")
+        assert refused.returncode != 0, "DVC needs help"
+        assert "busy" in refused.stderr
+        assert main(["--root", str(folder)]) == 0
+        assert f"not in use any more by process {other.pid}" in capsys.readouterr().out
+        result = dvc(folder, "repro", "-q")
+        assert result.returncode == 0, result.stderr
+    finally:
+        other.kill()
+        other.wait()
+    in_use(folder, other.pid)  # nobody has the number
+    assert len(mend(folder)) == 1
+    assert json.loads((folder / IN_USE).read_text()) == {"write": {}, "read": {}}
+
+
+def test_a_dvc_at_work_keeps_what_it_uses(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "copy")
+    text = (folder / "dvc.yaml").read_text()
+    (folder / "dvc.yaml").write_text(
+        text.replace("cat a.txt", "touch begun && sleep 600; cat a.txt")
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "-q"], cwd=folder, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        before = (folder / IN_USE).read_text()
+        assert str(run.pid) in before
+        assert mend(folder) == []
+        assert (folder / IN_USE).read_text() == before
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert mend(folder) == [f"{folder / IN_USE}: not in use any more by process {run.pid}"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import sys
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
@@ -81,10 +82,17 @@ _SIGNATURES = {
 
 
 def built() -> dict[str, Path]:
-    """Instruction set → file of its build, those that were compiled."""
+    """Instruction set → file of its build, those that were compiled.
+
+    A copy of the checkout, as DVC makes for an experiment, has none: it takes those of the package
+    that is installed, which are refused if their sources are others (`_is_stale`).
+    """
     here = Path(__file__).parent
-    found = {isa: sorted(here.glob(f"_kernels_{isa}.*")) for isa in ISAS}
-    return {isa: files[0] for isa, files in found.items() if files}
+    for folder in (here, *(Path(path) / "rewire" / "engine" for path in sys.path)):
+        found = {isa: sorted(folder.glob(f"_kernels_{isa}.*")) for isa in ISAS}
+        if any(found.values()):
+            return {isa: files[0] for isa, files in found.items() if files}
+    return {}
 
 
 @functools.cache

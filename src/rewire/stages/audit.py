@@ -25,9 +25,8 @@ from rewire.evaluation.ledger import load_ledger
 from rewire.files import read_json, write_json
 from rewire.models.artifact import check_listed, load_network
 from rewire.reporting.audit_figure import Sweep, audit_plot
-from rewire.stages.cells import LEDGER, SELECTIONS
+from rewire.stages.cells import LEDGER, METRICS, SELECTIONS
 from rewire.stages.common import (
-    METRICS,
     MODEL_SPEC,
     deciding_pieces,
     load_images,
@@ -37,6 +36,7 @@ from rewire.stages.common import (
 )
 from rewire.stages.evaluate import subset
 from rewire.stages.parts import parts
+from rewire.stages.surrogates import listed_surrogates
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
@@ -67,7 +67,8 @@ def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     """(name, file) of the network whose adversarial images are tried on this one.
 
     That of another seed where `audit.transfer_seed` names one, else that of the first strategy in
-    `audit.transfer_from` that is not the cell's own; None if there is none.
+    `audit.transfer_from` that is not the cell's own; None if there is none. In a pipeline these
+    are only those that it trains.
 
     Raises:
         InputError: if it is not there; names the command that trains it.
@@ -77,8 +78,15 @@ def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     if seed is not None and seed != config["seed"]:
         other, axis, value = {**config, "seed": seed}, "seed", seed
     else:
-        value = next((name for name in options["transfer_from"] if name != own), None)
+        listed = listed_surrogates(config)
+        others = [name for name in options["transfer_from"] if name != own]
+        value = next((name for name in others if listed is None or name in listed), None)
         if value is None:
+            if others:
+                print(
+                    f"no other network to transfer from: params.yaml lists none of "
+                    f"{', '.join(others)}; the check is left out"
+                )
             return None
         other, axis = {**config, "rewire": {**config["rewire"], "name": value}}, "rewire"
     folder = sibling(other, overrides, "train")

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
-from rewire.engine.library import instruction_set
 from rewire.errors import InputError
 from rewire.files import MANIFEST, writable_folder, write_json, write_manifest, write_text
 from rewire.identity import decisive
@@ -24,6 +23,7 @@ from rewire.models.artifact import check_listed
 from rewire.provenance import provenance
 from rewire.sources import code_of
 from rewire.stages.cells import (
+    CONFIG,
     SELECTIONS,
     WEIGHTS,
     cell_of,
@@ -33,7 +33,6 @@ from rewire.stages.cells import (
 )
 from rewire.stages.lock import alone
 from rewire.stages.made import (
-    CONFIG,
     PROVENANCE,
     arguments_of,
     command,
@@ -45,7 +44,6 @@ from rewire.stages.made import (
 from rewire.stages.parts import drop_parts, kept_folder
 from rewire.tracking import Tracker, track
 
-METRICS, HISTORY = "metrics.json", "history.csv"
 MODEL_SPEC = ("name", "width", "classes", "image_size")
 VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
 
@@ -174,7 +172,6 @@ def run_cell(
                 folder / PROVENANCE,
                 provenance(
                     seconds=time.perf_counter() - started,
-                    engine=instruction_set(),
                     arguments=arguments_of(overrides, plain),
                 ),
             )

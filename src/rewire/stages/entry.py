@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -30,8 +31,18 @@ DEBUG = ("REWIRE_DEBUG", "HYDRA_FULL_ERROR")  # environment: 1 shows tracebacks
 def launch(stage: str) -> None:
     """Run `stage` with the configuration that the command line describes.
 
-    Exit codes: 0 done, 1 a defect or a failed job of a sweep, 2 a value that cannot be used.
+    Exit codes: 0 done, 1 a defect or a failed job of a sweep, 2 a value that cannot be used, 130
+    interrupted (Ctrl+C).
     """
+    try:
+        launch_arguments(stage)
+    except KeyboardInterrupt as interrupt:
+        show(interrupt)
+        refuse(["interrupted"], code=128 + signal.SIGINT)
+
+
+def launch_arguments(stage: str) -> None:
+    """Read the command line, and run what it describes."""
     # Large tensors come and go every step; huge pages make their first touch cheap.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     arguments = [with_home(argument) for argument in in_order(sys.argv[1:])]
@@ -89,9 +100,14 @@ def in_order(arguments: list[str]) -> list[str]:
 
 def stop(error: InputError) -> None:
     """Print what is wrong in one line and leave with its exit code."""
+    show(error)
+    refuse([str(error)], code=error.exit_code)
+
+
+def show(error: BaseException) -> None:
+    """Print where an error comes from, if that is wanted."""
     if any(os.environ.get(name) == "1" for name in DEBUG):
         traceback.print_exception(error)
-    refuse([str(error)], code=error.exit_code)
 
 
 def refuse(errors: Iterable[str], *, code: int = 2) -> None:

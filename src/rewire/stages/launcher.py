@@ -89,10 +89,12 @@ class IsolatedLauncher:
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
         from rewire.stages.cluster import check_cluster
+        from rewire.stages.composed import ComposedOnce
         from rewire.stages.entry import stop
         from rewire.stages.packing import check_jobs
         from rewire.stages.shards import check_shard
 
+        hydra_context.config_loader = ComposedOnce(hydra_context.config_loader)
         self.config, self.loader = config, hydra_context.config_loader
         try:
             check_jobs(self.jobs)

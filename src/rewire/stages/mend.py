@@ -2,7 +2,8 @@
 
 DVC empties dvc.lock and writes it anew after every stage, a third of a second for this pipeline,
 and likewise its record of paths in use. Killed in between, it leaves a file at which the next
-`dvc repro` stops. What is cut off here costs nothing: DVC's cache of runs and the stages
+`dvc repro` stops. It also stops where the number of the killed DVC is that of another process by
+then. What is cut off here costs nothing: DVC's cache of runs and the stages
 themselves know their finished results.
 """
 
@@ -24,6 +25,8 @@ from rewire.stages.check import LOCK, read_lock
 from rewire.stages.lock import fcntl
 
 IN_USE, AT_WORK = Path(".dvc", "tmp", "rwlock"), Path(".dvc", "tmp", "lock")
+OF_EXPERIMENTS = Path(".dvc", "tmp", "exps", "rwlock")
+CLOCKS = 2.0  # seconds by which the clocks of files and of processes may differ
 STAGE = re.compile(r"^  \S", re.MULTILINE)  # the first line of a stage in the lock file
 
 
@@ -39,7 +42,8 @@ def mend(root: Path) -> list[str]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return []
-        return [*mend_lock(root / LOCK), *mend_in_use(root / IN_USE)]
+        records = (root / IN_USE, root / OF_EXPERIMENTS)
+        return [*mend_lock(root / LOCK), *(line for r in records for line in mend_in_use(r))]
 
 
 def mend_lock(path: Path) -> list[str]:
@@ -76,15 +80,50 @@ def has_hole(value: Any) -> bool:
 
 
 def mend_in_use(path: Path) -> list[str]:
-    """Delete DVC's record of paths in use if it is half-written; its processes are gone then."""
+    """Take out of DVC's record of paths in use what no DVC uses any more.
+
+    DVC believes that a path is in use as long as there is a process with the recorded number; a
+    later process can have got it. A record that is half-written is deleted: its writer is gone.
+    """
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        write, read = record.get("write", {}), record.get("read", {})
     except FileNotFoundError:
         return []
-    except ValueError:
+    except (ValueError, AttributeError):
         path.unlink()
         return [f"{path}: half-written, deleted"]
-    return []
+    users = [*write.values(), *(info for found in read.values() for info in found)]
+    distinct = [info for place, info in enumerate(users) if info not in users[:place]]
+    gone = [info for info in distinct if not is_at_work(info, since=path.stat().st_mtime)]
+    if not gone:
+        return []
+    left = {place: [info for info in found if info not in gone] for place, found in read.items()}
+    kept = {
+        "write": {place: info for place, info in write.items() if info not in gone},
+        "read": {place: found for place, found in left.items() if found},
+    }
+    write_text(path, json.dumps(kept))
+    numbers = ", ".join(sorted({str(info["pid"]) for info in gone}))
+    return [f"{path}: not in use any more by process {numbers}"]
+
+
+def is_at_work(info: dict[str, Any], *, since: float) -> bool:
+    """Whether a process still is the DVC that recorded itself as `pid` and `cmd` before `since`."""
+    import psutil  # DVC needs it, too
+
+    try:
+        process = psutil.Process(info["pid"])
+        if process.create_time() > since + CLOCKS or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # DVC records its file and arguments; the process may have an interpreter before them.
+        arguments = info["cmd"].split()[1:]
+        line = " ".join(process.cmdline()).split()
+        return "dvc" in " ".join(line) and line[len(line) - len(arguments) :] == arguments
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # that of another user: not known
+        return True
 
 
 def main(arguments: list[str] | None = None) -> int:

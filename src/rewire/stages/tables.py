@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.errors import InputError
 from rewire.files import writable_folder
 from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
@@ -21,11 +19,11 @@ from rewire.stages.cells import WEIGHTS
 from rewire.stages.entry import CONF
 from rewire.stages.made import remark
 from rewire.stages.paired import write_paired
+from rewire.stages.params import PARAMS, read_axes
 from rewire.stages.shown import results
 from rewire.structure.figures import density_plot, matrix_plot
 from rewire.tracking import Tracker, track
 
-PARAMS = Path("params.yaml")
 SHOWN = ("train", "prune", "evaluate", "structure", "audit")  # stages whose results are shown
 # Figures of the thesis: number, experiment, dense layer (its "layer 8" is the first of them).
 FIGURES = (
@@ -82,16 +80,6 @@ def track_table(table: Table, tracker: Tracker) -> None:
     columns = ["row", "column", "ours", "published", "n", "verdict"]
     cells = table.as_json()["cells"]
     tracker.table(table.spec.name, columns, [[cell[c] for c in columns] for cell in cells])
-
-
-def read_axes(path: Path, document: str, keys: Sequence[str]) -> dict[str, list]:
-    """The lists of a document in `params.yaml`."""
-    try:
-        axes = yaml.safe_load(path.read_text(encoding="utf-8"))[document]
-        return {key: list(axes[key]) for key in keys}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        names = " and ".join(f"{document}.{key}" for key in keys)
-        raise InputError(f"'{path}' must list {names}: {error}") from error
 
 
 def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:

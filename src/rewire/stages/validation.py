@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rewire.stages.cells import BLOG, Document, document_of
+from rewire.stages.pipeline import profile_faults
 from rewire.stages.validation_blog_rules import BLOG as BLOG_RULES
 from rewire.stages.validation_cross import conflicts, remarks
 from rewire.stages.validation_rules import THESIS as THESIS_RULES
@@ -253,8 +254,18 @@ def check_config(config: DictConfig, stage: str, sources: Sources, found: Findin
     document = document_of(stage)
     read_numbers(config, rules_of(document))
     values = plain(config, found)
+    check_profile(document, sources, found)
     check_values(values, rules_of(document), found, sources)
     if not found.errors:
         for line in conflicts(values, stage, document.stages[stage].groups):
             found.error(line)
         found.warnings += remarks(values, stage)
+
+
+def check_profile(document: Document, sources: Sources, found: Findings) -> None:
+    """Report what is wrong with the chosen profile's file; its values are checked as composed."""
+    path = sources.root / "profile" / f"{sources.choices.get('profile')}.yaml"
+    if path.is_file():
+        profile = OmegaConf.to_container(OmegaConf.load(path))
+        for fault in profile_faults(profile, document, sources.conf.parent):
+            found.error(f"{path.relative_to(sources.conf.parent).as_posix()} {fault}")
