@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 APART = (
     "rewire.provenance",
     "rewire.stages.cells",
+    "rewire.stages.documents",
     "rewire.stages.entry",
     "rewire.stages.lock",
     "rewire.tracking",

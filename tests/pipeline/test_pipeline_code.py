@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rewire.sources import PACKAGE, closure, file_of, is_apart
-from rewire.stages.cells import DOCUMENTS
+from rewire.stages.documents import DOCUMENTS
 from rewire.stages.pipeline import AS_A_WHOLE, TABLES
 
 ROOT = Path(__file__).resolve().parents[2]

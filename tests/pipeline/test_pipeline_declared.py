@@ -21,8 +21,8 @@ from dvc.repo import Repo
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rewire.stages.cells import DOCUMENTS, Document
 from rewire.stages.common import deciding
+from rewire.stages.documents import DOCUMENTS, Document
 from rewire.stages.pipeline import PIPELINE, TABLES, main, pipeline, profile_faults
 from rewire.stages.validation_overrides import check_arguments
 

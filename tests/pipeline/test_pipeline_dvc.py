@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rewire.stages.cells import SELECTIONS
+from rewire.stages.documents import SELECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

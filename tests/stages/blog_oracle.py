@@ -17,7 +17,7 @@ from rewire.data.load import load_data
 from rewire.models.artifact import load_dense
 from rewire.pruning.inputs import metric_images
 from rewire.rng import derive_seed, generator
-from rewire.stages.cells import BLOG
+from rewire.stages.documents import BLOG
 
 PAIRS = [(3, 0.25), (8, 0.2)]
 COUNT = 60  # images behind the activated metric

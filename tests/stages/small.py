@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from rewire.files import MANIFEST, read_json, sha256, write_json
-from rewire.stages.cells import THESIS, Document
+from rewire.stages.documents import THESIS, Document
 from rewire.stages.entry import CONF
 from rewire.stages.validation import read_numbers, rules_of
 from rewire.stages.validation_overrides import search_path

@@ -10,7 +10,8 @@ from stages.small import composed, run
 from rewire.data import mnist
 from rewire.models.dense import DENSE_MODELS
 from rewire.models.heads import HEADS
-from rewire.stages.cells import BLOG, cell_of, document_of
+from rewire.stages.cells import cell_of
+from rewire.stages.documents import BLOG, document_of
 from rewire.stages.entry import CONF
 
 FOLDER = CONF / "blog"

@@ -14,8 +14,8 @@ from stages.small import composed
 from rewire.attacks.universal_files import save_noise
 from rewire.errors import InputError
 from rewire.stages import blog_adaptive, blog_curves, blog_noise, blog_train
-from rewire.stages.cells import BLOG
 from rewire.stages.curve_settings import grid
+from rewire.stages.documents import BLOG
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from rewire.models.artifact import load_dense
 from rewire.reporting.decoupled_figure import cost_plot, robustness_plot
 from rewire.rng import generator
 from rewire.stages import blog_decoupled, blog_train
-from rewire.stages.cells import BLOG
+from rewire.stages.documents import BLOG
 
 CELL = "cnn-lq-seed0"
 PAIRS = [(3, 0.25), (5, 0.3)]

@@ -22,7 +22,7 @@ from rewire.models.artifact import load_dense, save_dense
 from rewire.models.dense import DenseNetwork
 from rewire.reporting.noise_figure import noise_plot
 from rewire.stages import blog_noise, blog_train, blog_transfer, noised
-from rewire.stages.cells import BLOG
+from rewire.stages.documents import BLOG
 
 CELL = "ann-lq-seed0"
 PAIRS = [[3, 0.25], [2, 0.15], [8, 0.3]]

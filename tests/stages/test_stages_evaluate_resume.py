@@ -18,7 +18,7 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
 from rewire.stages import common, evaluate, prune, train
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.documents import WEIGHTS
 
 CELL = "natural-s0.9-l2-seed0"
 ATTACKS = {

@@ -7,7 +7,8 @@ import yaml
 from stages.small import SMALL, composed, run
 
 from rewire.files import read_json
-from rewire.stages.cells import BLOG, THESIS, cell_of
+from rewire.stages.cells import cell_of
+from rewire.stages.documents import BLOG, THESIS
 from rewire.stages.entry import CONF
 from rewire.stages.validation import read_numbers, rules_of
 from rewire.stages.validation_overrides import check_arguments

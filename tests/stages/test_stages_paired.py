@@ -14,7 +14,7 @@ from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.paired import mcnemar
 from rewire.files import sha256
 from rewire.stages import tables
-from rewire.stages.cells import SELECTIONS, WEIGHTS
+from rewire.stages.documents import SELECTIONS, WEIGHTS
 from rewire.stages.paired import write_paired
 
 AXES = {

@@ -9,7 +9,8 @@ from rewire.errors import InputError
 from rewire.files import write_manifest
 from rewire.models.artifact import load_dense, save_dense
 from rewire.models.dense import build_dense
-from rewire.stages.cells import BLOG, LONGEST_SUFFIX, cell_folder, cell_of
+from rewire.stages.cells import LONGEST_SUFFIX, cell_folder, cell_of
+from rewire.stages.documents import BLOG
 from rewire.stages.entry import CONF
 from rewire.stages.validation_overrides import check_arguments
 

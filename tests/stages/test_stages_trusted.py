@@ -12,7 +12,7 @@ from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.models.artifact import load_network, save_network
 from rewire.stages import audit, common, evaluate, made, prune, structure, tables, train
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.documents import WEIGHTS
 
 CELL = "natural-s0.9-l2-seed0"
 STAGES = (train, prune, evaluate, structure)

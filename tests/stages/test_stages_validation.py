@@ -21,7 +21,7 @@ from rewire.objectives import OBJECTIVES
 from rewire.pruning.decoupled import SCORES
 from rewire.pruning.decoupled_cost import BACKENDS
 from rewire.pruning.values import METRICS
-from rewire.stages.cells import BLOG, DOCUMENTS, THESIS
+from rewire.stages.documents import BLOG, DOCUMENTS, THESIS
 from rewire.stages.entry import CONF
 from rewire.stages.validation import known
 from rewire.stages.validation_blog_rules import BLOG as BLOG_RULES

@@ -20,7 +20,8 @@ from rewire.bench.cells import run_python, run_stage
 from rewire.bench.harness import Row, judged, measure
 from rewire.files import MANIFEST, writable_folder
 from rewire.models.heads import HEADS
-from rewire.stages.cells import DOCUMENTS, cell_folder
+from rewire.stages.cells import cell_folder
+from rewire.stages.documents import DOCUMENTS
 
 DEVICES = ("cpu",)
 STAGES = [stage for document in DOCUMENTS for stage in document.stages]

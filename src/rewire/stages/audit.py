@@ -25,7 +25,6 @@ from rewire.evaluation.ledger import load_ledger
 from rewire.files import read_json, write_json
 from rewire.models.artifact import check_listed, load_network
 from rewire.reporting.audit_figure import Sweep, audit_plot
-from rewire.stages.cells import LEDGER, METRICS, SELECTIONS
 from rewire.stages.common import (
     MODEL_SPEC,
     deciding_pieces,
@@ -34,6 +33,7 @@ from rewire.stages.common import (
     run_cell,
     sibling,
 )
+from rewire.stages.documents import LEDGER, METRICS, SELECTIONS
 from rewire.stages.evaluate import subset
 from rewire.stages.parts import parts
 from rewire.stages.surrogates import listed_surrogates

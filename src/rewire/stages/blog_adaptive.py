@@ -20,9 +20,9 @@ from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
 from rewire.pruning.values import apply_masks, combined_masks
 from rewire.reporting.summary import summary_table
-from rewire.stages.cells import METRICS
 from rewire.stages.common import deciding_pieces, run_cell, sibling
 from rewire.stages.curve_settings import points_of
+from rewire.stages.documents import METRICS
 from rewire.stages.noised import make_vectors, noise_batches, noise_recipe
 from rewire.stages.parts import Part, parts
 from rewire.stages.pruned import Rankings, judge, load_inputs

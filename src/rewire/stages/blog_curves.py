@@ -18,9 +18,9 @@ from rewire.models.dense import PIXELS
 from rewire.pruning.inputs import metric_images
 from rewire.pruning.values import apply_masks, weight_matrices
 from rewire.reporting.summary import summary_table
-from rewire.stages.cells import METRICS
 from rewire.stages.common import as_csv, deciding_pieces, run_cell, sibling
 from rewire.stages.curve_settings import Curve, Pruning, curves_of, draws_of, grid, points_of
+from rewire.stages.documents import METRICS
 from rewire.stages.parts import parts
 from rewire.stages.pruned import Inputs, Rankings, judge, load_inputs
 from rewire.tracking import Tracker

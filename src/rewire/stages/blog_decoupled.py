@@ -38,8 +38,8 @@ from rewire.pruning.decoupled_cost import BACKENDS, layer_cost
 from rewire.reporting.decoupled_figure import cost_plot, robustness_plot
 from rewire.reporting.summary import summary_table
 from rewire.rng import generator
-from rewire.stages.cells import METRICS, NOISE, WEIGHTS
 from rewire.stages.common import deciding_pieces, load_images, run_cell, sibling
+from rewire.stages.documents import METRICS, NOISE, WEIGHTS
 from rewire.stages.noised import first_images
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker

@@ -22,8 +22,8 @@ from rewire.attacks.universal import (
 from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.reporting.noise_figure import noise_plot
-from rewire.stages.cells import METRICS
 from rewire.stages.common import deciding_pieces, run_cell, sibling
+from rewire.stages.documents import METRICS
 from rewire.stages.noised import (
     Counts,
     check_distinct,

@@ -32,7 +32,7 @@ from rewire.reporting.blog_rows import (
 from rewire.reporting.blog_table import NETWORK, ordering, ordering_markdown, table1_results
 from rewire.reporting.published import TableSpec, load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import METRICS, WEIGHTS
+from rewire.stages.documents import METRICS, WEIGHTS
 from rewire.stages.entry import CONF
 from rewire.stages.made import command_for, is_current, read_config, remark
 from rewire.stages.params import PARAMS, read_axes

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from rewire.files import write_json, write_text
 from rewire.models.artifact import save_dense
-from rewire.stages.cells import HISTORY, METRICS, WEIGHTS
 from rewire.stages.common import as_csv, deciding, run_cell
+from rewire.stages.documents import HISTORY, METRICS, WEIGHTS
 from rewire.stages.parts import kept_folder
 from rewire.tracking import Tracker
 

@@ -15,8 +15,8 @@ from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
-from rewire.stages.cells import METRICS, NOISE, WEIGHTS
 from rewire.stages.common import check_sources, deciding_pieces, run_cell, sibling
+from rewire.stages.documents import METRICS, NOISE, WEIGHTS
 from rewire.stages.noised import judged, load_inputs
 from rewire.stages.parts import parts
 from rewire.tracking import Tracker

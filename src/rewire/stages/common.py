@@ -22,15 +22,8 @@ from rewire.identity import decisive
 from rewire.models.artifact import check_listed
 from rewire.provenance import provenance
 from rewire.sources import code_of
-from rewire.stages.cells import (
-    CONFIG,
-    SELECTIONS,
-    WEIGHTS,
-    cell_of,
-    document_of,
-    own_folder,
-    source_folder,
-)
+from rewire.stages.cells import cell_of, own_folder, source_folder
+from rewire.stages.documents import CONFIG, SELECTIONS, WEIGHTS, document_of
 from rewire.stages.lock import alone
 from rewire.stages.made import (
     PROVENANCE,

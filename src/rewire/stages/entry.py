@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from rewire.errors import InputError
 from rewire.files import writable_folder
-from rewire.stages.cells import document_of
+from rewire.stages.documents import document_of
 from rewire.stages.validation import read_numbers, rules_of
 from rewire.stages.validation_overrides import check_arguments, search_path, with_home
 

@@ -25,7 +25,6 @@ from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
-from rewire.stages.cells import clean_ledger
 from rewire.stages.common import (
     MODEL_SPEC,
     deciding_pieces,
@@ -33,6 +32,7 @@ from rewire.stages.common import (
     networks,
     run_cell,
 )
+from rewire.stages.documents import clean_ledger
 from rewire.stages.parts import Part, parts
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device

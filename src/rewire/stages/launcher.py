@@ -34,7 +34,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rewire.errors import InputError, unknown_name
 from rewire.files import MANIFEST
 from rewire.identity import decisive
-from rewire.stages.cells import cell_of, document_of, own_folder
+from rewire.stages.cells import cell_of, own_folder
+from rewire.stages.documents import document_of
 from rewire.stages.parts import kept_folder
 
 if TYPE_CHECKING:

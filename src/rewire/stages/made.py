@@ -14,7 +14,7 @@ from rewire.errors import InputError
 from rewire.files import MANIFEST, content_hash, is_whole, read_json
 from rewire.identity import changed_code, decisive, differences, is_neutral, listed
 from rewire.sources import code_of
-from rewire.stages.cells import CONFIG, document_of
+from rewire.stages.documents import CONFIG, document_of
 
 PROVENANCE = "provenance.json"
 NO_PART = ("output", "force", "tracking", "hydra")  # of the arguments that decide a result

@@ -21,8 +21,8 @@ from rewire.evaluation.noise import accuracy_under_noise
 from rewire.models.artifact import load_dense
 from rewire.models.dense import DenseNetwork
 from rewire.rng import derive_seed
-from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import load_images
+from rewire.stages.documents import WEIGHTS
 from rewire.stages.parts import Part
 from rewire.training.device import choose_device, choose_precision, use_threads
 

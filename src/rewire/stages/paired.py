@@ -15,8 +15,8 @@ from rewire.evaluation.accuracy import is_at_chance
 from rewire.evaluation.ledger import load_ledger
 from rewire.evaluation.paired import align
 from rewire.reporting.paired import COLUMNS, NAME, Comparison, paired_rows, write_paired_table
-from rewire.stages.cells import clean_ledger
 from rewire.stages.common import VARIANTS
+from rewire.stages.documents import clean_ledger
 from rewire.stages.made import command_for
 from rewire.stages.shown import is_of
 from rewire.tracking import Tracker

@@ -18,12 +18,12 @@ import yaml
 
 from rewire.files import write_text
 from rewire.sources import PACKAGE, closure
-from rewire.stages.cells import DOCUMENTS, Document, Stage
+from rewire.stages.documents import DOCUMENTS, Document, Stage
 
 PIPELINE = Path("dvc.yaml")
 HEAD = """\
 # Written by `python -m rewire.stages.pipeline` from what the stages declare in
-# src/rewire/stages/cells.py; a test holds it to that. What to run: params.yaml.
+# src/rewire/stages/documents.py; a test holds it to that. What to run: params.yaml.
 #
 # The thesis: train, prune, evaluate (PGD), structure, audit, one cell of the matrix at a time. The
 # article: train, noise, curves, adaptive, transfer, decoupled. Then the tables of both.

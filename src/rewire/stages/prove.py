@@ -26,8 +26,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rewire.files import write_text
-from rewire.stages.cells import THESIS
 from rewire.stages.common import deciding
+from rewire.stages.documents import THESIS
 from rewire.stages.entry import CONF
 from rewire.stages.validation import read_numbers, rules_of
 from rewire.tracking import NullTracker

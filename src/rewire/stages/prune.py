@@ -14,8 +14,8 @@ from rewire.files import write_json
 from rewire.models.artifact import load_network, save_network
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
-from rewire.stages.cells import WEIGHTS
 from rewire.stages.common import MODEL_SPEC, load_images, networks, run_cell
+from rewire.stages.documents import WEIGHTS
 from rewire.tracking import Tracker
 
 METHODS = {"lonely": prune_lonely}

@@ -27,8 +27,8 @@ from rewire.pruning.values import (
 )
 from rewire.rng import derive_seed
 from rewire.stages import noised
-from rewire.stages.cells import NOISE
 from rewire.stages.curve_settings import Pruning
+from rewire.stages.documents import NOISE
 from rewire.stages.noised import first_images
 
 IMAGES = "a number of images in curves"

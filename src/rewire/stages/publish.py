@@ -21,7 +21,7 @@ from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_tex
 from rewire.reporting.page import page
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import LEDGER, SELECTIONS, THESIS, WEIGHTS
+from rewire.stages.documents import LEDGER, SELECTIONS, THESIS, WEIGHTS
 from rewire.stages.entry import CONF, refuse
 from rewire.stages.made import command_for, read_config, remark
 from rewire.stages.paired import write_paired

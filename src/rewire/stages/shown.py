@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from rewire.files import read_json
-from rewire.stages.cells import LAST, LEDGER, METRICS, SELECTIONS, WEIGHTS
 from rewire.stages.common import VARIANTS
+from rewire.stages.documents import LAST, LEDGER, METRICS, SELECTIONS, WEIGHTS
 from rewire.stages.made import command_for, is_current, read_config
 
 OF_EVALUATION = ("clean", "robust")  # measures that stage `evaluate` leaves

@@ -13,7 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.files import read_json, sha256, write_json
-from rewire.stages.cells import SELECTIONS, SURROGATES, cell_folder, cell_of, document_of
+from rewire.stages.cells import cell_folder, cell_of
+from rewire.stages.documents import SELECTIONS, SURROGATES, document_of
 from rewire.stages.params import PARAMS, read_axes
 
 STAGE = "surrogates"

@@ -15,7 +15,7 @@ from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.cells import WEIGHTS
+from rewire.stages.documents import WEIGHTS
 from rewire.stages.entry import CONF
 from rewire.stages.made import remark
 from rewire.stages.paired import write_paired

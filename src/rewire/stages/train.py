@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from rewire.files import write_json, write_text
 from rewire.models.artifact import save_network
-from rewire.stages.cells import HISTORY, LAST, METRICS, SELECTIONS, WEIGHTS
 from rewire.stages.common import MODEL_SPEC, as_csv, deciding, run_cell
+from rewire.stages.documents import HISTORY, LAST, METRICS, SELECTIONS, WEIGHTS
 from rewire.stages.parts import kept_folder
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker

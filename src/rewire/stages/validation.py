@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rewire.stages.cells import BLOG, Document, document_of
+from rewire.stages.documents import BLOG, Document, document_of
 from rewire.stages.pipeline import profile_faults
 from rewire.stages.validation_blog_rules import BLOG as BLOG_RULES
 from rewire.stages.validation_cross import conflicts, remarks

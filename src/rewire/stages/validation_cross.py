@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from rewire.stages.cells import LAST
+from rewire.stages.documents import LAST
 
 # Training and test images by (data set, embedded or official).
 SIZES = {

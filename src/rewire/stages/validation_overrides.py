@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 import rewire.stages.launcher  # noqa: F401 (registers hydra/launcher=isolated)
 from rewire.errors import unknown_name
-from rewire.stages.cells import document_of
+from rewire.stages.documents import document_of
 from rewire.stages.validation import (
     Findings,
     Sources,

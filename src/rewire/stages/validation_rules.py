@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
-from rewire.stages.cells import LAST, SELECTIONS
+from rewire.stages.documents import LAST, SELECTIONS
 from rewire.stages.validation_numbers import as_it_is, fraction
 
 BEST = tuple(name for name in SELECTIONS if name != LAST)
