@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.files import read_json, sha256, write_json
-from rewire.stages.cells import SELECTIONS, SURROGATES, cell_folder, cell_of, document_of
+from rewire.stages.cells import SELECTIONS, SURROGATES, cell_folder, document_of, source_folder
 from rewire.stages.params import PARAMS, read_axes
 
 STAGE = "surrogates"
@@ -37,10 +37,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def network_of(config: Mapping[str, Any], overrides: Sequence[str], strategy: str) -> Path:
     """The network of the same training with another rewiring strategy."""
     other = {**config, "rewire": {**config["rewire"], "name": strategy}}
-    cell = cell_of(other, stage="train", overrides=overrides)
-    folder = cell_folder(
-        config["output"], profile=config["profile"]["name"], stage="train", cell=cell
-    )
+    folder = source_folder(other, stage="train", overrides=overrides)
     return folder / SELECTIONS[config["selection"]]
 
 
