@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scm test test-reliability test-slurm prove-resume lint repro check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test-reliability: setup ## Run the proofs that take minutes: kills, fuzzing, loa
 
 test-slurm: setup ## Run the tests on a Slurm of one node, where slurm-wlm and munge are installed
 	$(BIN)/python -m pytest -m slurm -rs --durations=5
+
+test-engine: setup ## Run the engine's tests on kernels with sanitizers (minutes; needs g++)
+	$(BIN)/python -m pytest -m sanitizers -rs --durations=5 tests/engine
 
 prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
 	python -m rewire.stages.prove

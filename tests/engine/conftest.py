@@ -36,6 +36,13 @@ def build(request):
         yield isa
 
 
+@pytest.fixture(scope="module")
+def installed():
+    """The builds of the installation are compared, or chosen from; not where one file is tested."""
+    if os.environ.get(library.FILE):
+        pytest.skip(f"{library.FILE} names the build to test")
+
+
 @pytest.fixture
 def engine(monkeypatch):
     """The build that this machine uses by itself."""

@@ -149,7 +149,7 @@ def test_a_training_has_the_same_bits_on_one_two_and_three_threads(engine, preci
             assert_same_bits(trained(precision), expected)
 
 
-def test_the_plain_build_computes_the_same_but_for_rounding(monkeypatch):
+def test_the_plain_build_computes_the_same_but_for_rounding(installed, monkeypatch):
     """Without fused products every product is rounded, too."""
     found = {}
     for isa in ("plain", "avx2"):
@@ -166,7 +166,7 @@ def test_the_plain_build_computes_the_same_but_for_rounding(monkeypatch):
     assert different > 10
 
 
-def test_the_avx512_build_has_the_bits_of_the_avx2_build_in_float32(monkeypatch):
+def test_the_avx512_build_has_the_bits_of_the_avx2_build_in_float32(installed, monkeypatch):
     try:
         for isa in ("avx2", "avx512"):
             library.open_build(isa)
@@ -179,7 +179,7 @@ def test_the_avx512_build_has_the_bits_of_the_avx2_build_in_float32(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def wide_build(tmp_path_factory):
+def wide_build(installed, tmp_path_factory):
     """The sources compiled for vectors of 16 floats, as with AVX-512, of which AVX2 takes two."""
     compiler = shutil.which("g++")
     if compiler is None:

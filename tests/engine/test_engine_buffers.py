@@ -133,7 +133,7 @@ def network():
     return use_engine(build_model("vgg11", sparsity=0.9, seed=0, width=0.25, image_size=16))
 
 
-def test_after_the_first_steps_a_training_asks_for_no_more_memory(asked):
+def test_after_the_first_steps_a_training_asks_for_no_more_memory(installed, asked):
     model = network()
     x = torch.rand(64, 3, 16, 16, generator=seeded(0))
     counts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,7 @@ class Plan:
             module for module in modules.values() if isinstance(module, SparseConv2d | SparseLinear)
         ]
         numbers = {id(module): number for number, module in enumerate(self.sparse)}
+        calls = Counter(node.target for node in self.graph.nodes if node.op == "call_module")
         self._special: dict[fx.Node, Conv | Linear | Norm] = {}
         self._absorbed: set[fx.Node] = set()  # the work of these is done by a BatchNorm before
         for node in self.graph.nodes:
@@ -69,6 +71,7 @@ class Plan:
                     self._absorbed.add(last)
                 before = self._special.get(node.args[0])
                 alone = isinstance(before, Conv) and len(node.args[0].users) == 1
+                alone = alone and calls[node.args[0].target] == 1
                 self._special[node] = Norm(
                     module, relu=relu, pool=pool, follows=before if alone else None
                 )
@@ -87,7 +90,12 @@ class Plan:
         def shape_only(step: Conv | Linear | Norm, x: Tensor) -> Tensor:
             if isinstance(step, Norm):
                 return F.max_pool2d(x, 2) if step.pool else x
-            g = found[step.number] = geometry_of(step.module, x.shape, storage)
+            g = geometry_of(step.module, x.shape, storage)
+            if bytes(found.setdefault(step.number, g)) != bytes(g):
+                raise InputError(
+                    f"sparse layer {step.number + 1} is used for maps of several shapes, now of "
+                    f"{tuple(x.shape[2:])}. Allowed in the sparse engine: one shape for each layer."
+                )
             maps = () if isinstance(step, Linear) else (g.out_height, g.out_width)
             return x.new_zeros(len(x), g.outputs, *maps)
 
@@ -96,19 +104,23 @@ class Plan:
 
         with torch.no_grad():
             self.walk(torch.zeros(1, *image), shape_only, undisturbed)
+        for number, module in enumerate(self.sparse):
+            if number not in found:  # a layer that is not used has maps of the size of its kernel
+                _, *kernel, inputs = module.storage_shape
+                found[number] = geometry_of(module, torch.Size((1, inputs, *kernel)), storage)
         return [found[number] for number in range(len(self.sparse))]
 
     def __call__(self, x: Tensor, weights: Weights, storage: torch.dtype) -> Tensor:
         """Logits (B, classes) in float32."""
-        return self.walk(x, lambda step, x: step(x, weights, storage), lambda module: module)
+        return self.walk(x, lambda step, x: step(x, weights, storage))
 
     def walk(
         self,
         x: Tensor,
         run: Callable[[Any, Any], Any],
-        called: Callable[[nn.Module], nn.Module],
+        called: Callable[[nn.Module], nn.Module] = lambda module: module,
     ) -> Tensor:
-        """Every operation in turn: the engine's by `run`, modules of others by `called`."""
+        """Every operation in turn: the engine's by `run`, the modules of others by `called`."""
         held: dict[fx.Node, Any] = {}
         uses = {node: len(node.users) for node in self.graph.nodes}
 

@@ -113,5 +113,10 @@ def geometry_of(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> G
     outputs, kernel, _, inputs = module.storage_shape
     height, width = shape[2:]
     stride, padding = module.stride, module.padding
+    if min(height, width) + 2 * padding < kernel:
+        raise InputError(
+            f"maps of {height} × {width} with a border of {padding} do not fit a layer with a "
+            f"kernel of {kernel} × {kernel}. Allowed: images large enough for the network."
+        )
     sizes = [(size + 2 * padding - kernel) // stride + 1 for size in (height, width)]
     return Geometry(inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage))

@@ -26,11 +26,7 @@ constexpr int W = REWIRE_WIDTH;
 typedef float vf __attribute__((vector_size(W * 4), may_alias));
 typedef uint32_t vu __attribute__((vector_size(W * 4), may_alias));
 
-INLINE vf all(float x) {
-  vf v;
-  for (int i = 0; i < W; ++i) v[i] = x;
-  return v;
-}
+INLINE vf all(float x) { return x - vf{}; }  // this form becomes one instruction
 
 // a·b + c, rounded once wherever the machine can: never left to the compiler, which would decide
 // differently from machine to machine.

@@ -1,0 +1,194 @@
+"""One image at a time: all operations of a network in one call of the kernels."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_int32, c_void_p
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from rewire.engine.index import LayerIndex
+from rewire.engine.library import Geometry, kernels, pointer
+from rewire.engine.plan import Plan
+from rewire.engine.steps import Conv, Linear, Norm
+from rewire.models.sparse import SparseConv2d
+from rewire.models.vgg import FlattenChannelsLast
+
+SPARE = 16
+"""Floats behind the last plane: sums read whole vectors, the last of which ends less far behind."""
+
+
+class _Plane(ctypes.Structure):
+    """`Plane` of native/single.h."""
+
+    _fields_ = [
+        ("data", c_void_p),
+        *[(n, c_int32) for n in ("channels", "height", "width", "border")],
+    ]
+
+
+class _Operation(ctypes.Structure):
+    """`Operation` of native/single.h."""
+
+    _fields_ = [
+        *[(name, c_int32) for name in ("kind", "relu", "pool", "stride")],
+        *[(name, _Plane) for name in ("in_", "other", "out")],
+        ("taps", c_int32), ("flip", c_int32),
+        ("groups", c_void_p), ("entries", c_void_p), ("shift", c_void_p),
+    ]  # fmt: skip
+
+
+CONVOLVE, DENSE, ADD, AVERAGE, FLATTEN = range(5)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """One image's (channels, height, width) with a border of zeros, or (channels,) without."""
+
+    data: Tensor
+    plane: _Plane
+    shape: tuple[int, ...]
+
+
+class Single:
+    """A network for one image.
+
+    Args:
+        plan: the operations.
+        image: shape (C, H, W).
+        geometry: of the sparse layers, for these images.
+        index: gives their weights for maps of other sizes.
+        shifts: by layer, what is added to its outputs.
+
+    Raises:
+        NotImplementedError: for an operation that has no form for one image.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        image: tuple[int, ...],
+        geometry: list[Geometry],
+        index: Callable[[list[Geometry]], list[LayerIndex]],
+        shifts: list[Tensor | None],
+    ) -> None:
+        self.border = max(getattr(module, "padding", 0) for module in plan.sparse)
+        pairs = zip(plan.sparse, geometry, strict=True)
+        self._layers = index([self._bordered(g, module) for module, g in pairs])
+        self._shifts = shifts
+        self._operations: list[_Operation] = []
+        self._held: list[Tensor] = []
+        self._alone = Lock()  # one image at a time is in the maps
+        self._input = self._maps(image)
+        self._output = self._translate(plan)
+        self._program = (_Operation * len(self._operations))(*self._operations)
+
+    @classmethod
+    def of(cls, *args: Any) -> Single | None:
+        """None where an operation has no form for one image."""
+        try:
+            return cls(*args)
+        except NotImplementedError:
+            return None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Contiguous float32 (C, H, W) → logits (classes,)."""
+        with self._alone:
+            kernels().rewire_run_single(
+                pointer(image), ctypes.addressof(self._input.plane),
+                ctypes.addressof(self._program), len(self._operations), torch.get_num_threads(),
+            )  # fmt: skip
+            return self._output.data[: self._output.plane.channels].clone()
+
+    def _bordered(self, g: Geometry, module: nn.Module) -> Geometry:
+        """Of the planes that hold the maps of a layer."""
+        rim = 2 * self.border if isinstance(module, SparseConv2d) else 0
+        return Geometry(
+            g.inputs, g.outputs, g.height + rim, g.width + rim, g.kernel, 1, g.padding,
+            g.out_height, g.out_width, 1,
+        )  # fmt: skip
+
+    def _maps(self, shape: tuple[int, ...]) -> _Maps:
+        channels, height, width = (*shape, 1, 1)[:3]
+        rim = self.border if len(shape) == 3 else 0
+        data = torch.zeros(channels * (height + 2 * rim) * (width + 2 * rim) + SPARE)
+        self._held.append(data)
+        return _Maps(data, _Plane(data.data_ptr(), channels, height, width, rim), shape)
+
+    def _add(self, kind: int, x: _Maps, shape: tuple[int, ...], **fields: Any) -> _Maps:
+        """One more operation, and the maps that it writes."""
+        out = self._maps(shape)
+        self._operations.append(_Operation(kind=kind, in_=x.plane, out=out.plane, **fields))
+        return out
+
+    def _translate(self, plan: Plan) -> _Maps:
+        held: dict[fx.Node, _Maps] = {}
+        relu: set[fx.Node] = set()  # done by the operation before
+        for node in plan.graph.nodes:
+            args = [held[a] for a in node.args if isinstance(a, fx.Node)]
+            if node.op == "placeholder":
+                held[node] = self._input
+            elif node.op == "output":
+                if len(args) != 1 or len(args[0].shape) != 1:
+                    raise NotImplementedError("logits that are no vector")
+                return args[0]
+            elif plan.is_absorbed(node) or node in relu:
+                held[node] = args[0]
+            else:
+                follower = plan.relu_follows(node)
+                done, held[node] = self._one(plan, node, args, follower is not None)
+                if done and follower is not None:
+                    relu.add(follower)
+        raise AssertionError("a graph ends with its output")
+
+    def _one(self, plan: Plan, node: fx.Node, args: list[_Maps], relu: bool) -> tuple[bool, _Maps]:
+        """(whether the ReLU behind it was done, too; maps) of one operation."""
+        if not args:
+            raise NotImplementedError(f"{node.name} reads no activation")
+        step, x = plan.step(node), args[0]
+        if isinstance(step, Conv):
+            g, norm = self._layers[step.number].geometry, plan.norm_after(step)
+            pool = int(norm is not None and norm.pool)
+            return False, self._add(
+                CONVOLVE, x, (g.outputs, g.out_height >> pool, g.out_width >> pool),
+                relu=int(plan.relu_after(step)), pool=pool, stride=step.module.stride,
+                taps=g.kernel**2, **self._weights(step.number),
+            )  # fmt: skip
+        if isinstance(step, Norm) and step.follows is not None:
+            return False, x
+        if isinstance(step, Linear):
+            shape = (self._layers[step.number].geometry.outputs,)
+            return True, self._add(
+                DENSE, x, shape, relu=int(relu), taps=1, **self._weights(step.number)
+            )
+        if len(args) == 2 and plan.is_sum(node):
+            if x.shape != args[1].shape:
+                raise NotImplementedError(f"a sum of maps {x.shape} and {args[1].shape}")
+            return True, self._add(ADD, x, x.shape, relu=int(relu), other=args[1].plane)
+        module = plan.module(node)
+        if len(x.shape) == 3:
+            channels, height, width = x.shape
+            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+                return False, self._add(AVERAGE, x, (channels, 1, 1))
+            last = isinstance(module, FlattenChannelsLast)
+            if last or (isinstance(module, nn.Flatten) and _flattens_all(module)):
+                shape = (channels * height * width,)
+                return False, self._add(FLATTEN, x, shape, flip=int(last))
+        raise NotImplementedError(f"{node.name} has no form for one image")
+
+    def _weights(self, number: int) -> dict[str, int | None]:
+        layer = self._layers[number]
+        return {
+            "groups": pointer(layer.forward_groups),
+            "entries": pointer(layer.forward),
+            "shift": pointer(self._shifts[number]),
+        }
+
+
+def _flattens_all(module: nn.Flatten) -> bool:
+    return module.start_dim == 1 and module.end_dim in (-1, 3)

@@ -1,0 +1,249 @@
+"""Trained networks as functions, for any number of images, against their modules in float64."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from engine.toys_bodies import CLASSES, Body, Stage, chain, exact_logits, network
+from engine.toys_engine import modules, relative, seeded
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from rewire.engine import Inference
+from rewire.engine.network import use_engine
+from rewire.engine.single import Single
+from rewire.errors import InputError
+from rewire.models.factory import build_model
+from rewire.models.sparse import SparseLinear
+
+BATCHES = (0, 1, 2, 3, 17)
+IMAGE = (3, 8, 8)
+SUMS = [how for how in vars(Body) if how.startswith("sum_of")]
+
+
+def images(count, shape=IMAGE, *, seed=0):
+    return torch.rand(count, *shape, generator=seeded(seed))
+
+
+def assert_exact(model, shape=IMAGE, *, batches=BATCHES, error=3e-6):
+    """Logits of batches of all sizes are those of float64, but for rounding."""
+    infer = Inference(model)
+    for count in batches:
+        x = images(count, shape)
+        logits = infer(x)
+        assert logits.dtype == torch.float32
+        assert logits.shape == (count, CLASSES)
+        assert relative(logits, exact_logits(model, x)) < error, count
+    return infer
+
+
+def runs_singly(infer, shape=IMAGE):
+    """Whether a single image has a program of its own."""
+    infer(images(1, shape))
+    return isinstance(infer._single[shape], Single)
+
+
+stages = st.builds(
+    Stage,
+    channels=st.integers(1, 9),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 3),
+    pool=st.booleans(),
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    stages=st.lists(stages, min_size=1, max_size=3),
+    image=st.tuples(st.integers(1, 4), st.integers(1, 13), st.integers(1, 13)),
+    density=st.sampled_from([0.0, 1.0]) | st.floats(0.0, 1.0),
+    last=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_any_chain_of_layers_gives_the_exact_logits(build, stages, image, density, last, seed):
+    height, width = image[1:]
+    for stage in stages:
+        height, width = stage.size(height), stage.size(width)
+        assume(height > 0 and width > 0)
+    model = network(chain(stages, image, last=last), density=density, seed=seed)
+    assert runs_singly(assert_exact(model, image), image)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("pool", [False, True])
+def test_layers_of_unlike_padding_read_their_own_maps_only(build, kernel, stride, padding, pool):
+    """The border of all maps is as wide as the widest padding, here of the first layer."""
+    stages = [Stage(padding=2), Stage(kernel=kernel, stride=stride, padding=padding, pool=pool)]
+    assert runs_singly(assert_exact(network(chain(stages, IMAGE))))
+    stages = [Stage(kernel=kernel, stride=stride, padding=padding, pool=pool)]
+    assert runs_singly(assert_exact(network(chain(stages, IMAGE))))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("pool", [False, True])
+def test_whatever_follows_a_convolution_is_computed(build, norm, relu, pool):
+    stages = [Stage(norm=norm, relu=relu, pool=pool), Stage()]
+    assert_exact(network(chain(stages, IMAGE)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 7, 16, 32])
+def test_maps_of_every_width_of_a_vector_give_the_exact_logits(build, size):
+    """Short rows are summed in several turns, long ones in chunks."""
+    stages = [Stage(channels=20), Stage(channels=12), Stage(channels=9, kernel=1, padding=0)]
+    image = (3, size, size)
+    assert runs_singly(assert_exact(network(chain(stages, image)), image), image)
+
+
+def test_no_images_have_no_logits(build):
+    assert Inference(network(chain([Stage()], IMAGE)))(images(0)).shape == (0, CLASSES)
+
+
+def test_images_give_the_same_bits_alone_and_in_company_of_few(build):
+    infer, x = Inference(network(chain([Stage(), Stage(pool=True)], IMAGE))), images(4)
+    together = infer(x)
+    assert torch.equal(together, torch.cat([infer(image[None]) for image in x]))
+    transposed = x.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)
+    assert torch.equal(infer(transposed), together)
+
+
+# Bodies with branches.
+
+
+@pytest.mark.parametrize("how", [how for how in SUMS if "do_not_fit" not in how])
+def test_sums_of_activations_are_the_exact_ones_whatever_their_shapes(build, how):
+    infer = assert_exact(network(Body(how)))
+    assert runs_singly(infer) == ("pixel" not in how)
+
+
+def test_an_activation_may_be_added_to_itself(build):
+    assert runs_singly(assert_exact(network(Body("sum_with_itself"))))
+
+
+@pytest.mark.parametrize("how", ["sum_of_pixel_and_maps", "sum_of_maps_and_pixel"])
+def test_summands_of_different_shapes_are_refused_for_single_images_by_their_shapes(build, how):
+    infer = Inference(network(Body(how)))
+    geometry = infer._plan.geometry(IMAGE, torch.float32)
+    with pytest.raises(NotImplementedError, match=r"\(6, [18], [18]\) and \(6, [18], [18]\)"):
+        Single(infer._plan, IMAGE, geometry, infer._index, infer._shifts)
+
+
+@pytest.mark.parametrize("count", BATCHES[1:])
+def test_summands_that_do_not_fit_are_an_error(build, count):
+    infer = Inference(network(Body("sum_of_sizes_that_do_not_fit")))
+    with pytest.raises(RuntimeError, match="must match"):
+        infer(images(count))
+
+
+def test_a_convolution_of_single_pixels_reads_the_border_of_its_maps(build):
+    """It looks like a dense layer, whose vectors have none."""
+    assert runs_singly(assert_exact(network(Body("one_pixel"))))
+
+
+@pytest.mark.parametrize(
+    "how", ["norm_of_the_images", "norm_behind_an_ordinary_layer", "used_twice", "pool_alone"]
+)
+def test_what_has_no_form_for_one_image_is_computed_in_blocks(build, how):
+    assert not runs_singly(assert_exact(network(Body(how))))
+
+
+def test_a_layer_used_for_maps_of_two_sizes_is_refused(build):
+    model = network(Body("used_for_two_sizes"))
+    for call in (use_engine(copy.deepcopy(model)), Inference(model)):
+        with pytest.raises(InputError, match=r"layer 4 is used for maps of several.*\(4, 4\)"):
+            call(images(2))
+
+
+@pytest.mark.parametrize("count", BATCHES)
+@pytest.mark.parametrize(
+    ("size", "stage"), [(2, Stage(padding=0)), (1, Stage(kernel=5, padding=1))], ids=str
+)
+def test_a_kernel_that_is_larger_than_its_maps_is_refused(build, count, size, stage):
+    model = network(chain([stage], IMAGE))
+    expected = f"maps of 8 × {size} .*border of {stage.padding} .*kernel of {stage.kernel} × "
+    for call in (use_engine(copy.deepcopy(model)), Inference(model)):
+        with pytest.raises(InputError, match=expected):
+            call(images(count, (3, 8, size)))
+
+
+# Whatever becomes of the network later.
+
+
+def everything_changed(model):
+    model.train()
+    for norm in modules(model, nn.BatchNorm2d):
+        for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            tensor.add_(1)
+    for linear in modules(model, SparseLinear):
+        linear.bias.data.add_(1)
+    model.theta.data.mul_(2)
+    model.sign.neg_()
+
+
+@pytest.mark.parametrize("how", ["sum_of_maps", "norm_of_the_images", "sum_of_vectors"])
+def test_later_changes_of_the_network_do_not_reach_its_function(build, how):
+    model = network(Body(how))
+    early, late = Inference(model), Inference(model)
+    x = [images(count) for count in BATCHES]
+    expected = [early(each) for each in x]
+    everything_changed(model)
+    for each, right in zip(x, expected, strict=True):
+        assert torch.equal(early(each), right)
+        assert torch.equal(late(each), right)  # which computes for the first time
+
+
+def test_the_network_is_not_changed_by_its_function(build):
+    model = network(Body("norm_behind_an_ordinary_layer")).train()
+    model.body.norm.eval()
+    modes = [module.training for module in model.modules()]
+    state = copy.deepcopy(model.state_dict())
+    for count in BATCHES:
+        Inference(model)(images(count))
+    assert [module.training for module in model.modules()] == modes
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+def test_a_network_in_training_mode_and_in_double_precision_gives_the_same_function(build):
+    model, x = network(Body("norm_of_the_images")), images(3)
+    expected = Inference(model)(x)
+    assert torch.equal(Inference(model.train())(x), expected)
+    assert torch.equal(Inference(model.double())(x), expected)
+
+
+def test_a_network_whose_weights_are_lent_at_the_moment_can_be_made_a_function(build):
+    model, x = network(chain([Stage()], IMAGE)), images(3)
+    expected = Inference(model)(x)
+    with model.materialised():
+        assert torch.equal(Inference(model)(x), expected)
+
+
+def test_several_threads_may_call_one_function(build):
+    infer, x = Inference(network(chain([Stage(channels=40), Stage()], IMAGE))), images(60)
+    expected = [infer(image[None]) for image in x]
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(lambda image: infer(image[None]), x))
+    assert all(torch.equal(*pair) for pair in zip(given, expected, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 4, 17])
+def test_any_number_of_threads_gives_the_same_bits(build, count):
+    model = build_model("vgg11", sparsity=0.95, seed=0, width=0.5).eval()  # large enough to share
+    infer, x = Inference(model), images(count, (3, 32, 32))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(infer(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert relative(found[0], exact_logits(model, x)) < 1e-5
