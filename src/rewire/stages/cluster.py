@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import re
 import secrets
 import shutil
@@ -206,7 +207,8 @@ class ClusterJobs(Jobs):
         executor.update_parameters(name=name)
         before = set(self._unsent())
         try:
-            with ends_by_interrupt(), executor.batch():
+            # submitit prints what sbatch says; here it becomes one line.
+            with contextlib.redirect_stderr(io.StringIO()), ends_by_interrupt(), executor.batch():
                 handles = [executor.submit(command) for command in commands]
         except Exception as error:  # whatever submitit makes of sbatch's answer
             for path in set(self._unsent()) - before:
