@@ -318,7 +318,7 @@ def test_transfer_is_stale_after_new_noise_or_a_new_network(copied, capsys):
     blog_transfer.run(*small(copied))
     assert "finished already" in capsys.readouterr().out
     before = metrics_of(copied, "blog_transfer")["sources"]
-    blog_noise.run(*small(copied, "head=rq", "noise.steps=2"))
+    blog_noise.run(*small(copied, "head=rq", "noise.steps=2", "force=true"))
     blog_transfer.run(*small(copied))
     after = metrics_of(copied, "blog_transfer")["sources"]
     assert after["rq"] != before["rq"]
@@ -329,6 +329,9 @@ def test_transfer_is_stale_after_new_noise_or_a_new_network(copied, capsys):
         model.output.weight.neg_()
     save_dense(weights, model, spec={"name": "ann", "width": 0.05, "dropout": "none"})
     list_anew(weights)
+    with pytest.raises(InputError, match=r"ann-lq-seed0' is outdated.*stages\.blog_noise"):
+        blog_transfer.run(*small(copied))
+    blog_noise.run(*small(copied))
     blog_transfer.run(*small(copied))
     clean = metrics_of(copied, "blog_transfer")["sources"]["lq"]["E1"]["correct"][0]
     assert clean < before["lq"]["E1"]["correct"][0]
