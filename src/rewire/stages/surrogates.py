@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rewire.files import read_json, sha256, write_json
-from rewire.stages.cells import cell_folder, cell_of
+from rewire.stages.cells import cell_folder, source_folder
 from rewire.stages.documents import SELECTIONS, SURROGATES, document_of
 from rewire.stages.params import PARAMS, read_axes
 
@@ -38,10 +38,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def network_of(config: Mapping[str, Any], overrides: Sequence[str], strategy: str) -> Path:
     """The network of the same training with another rewiring strategy."""
     other = {**config, "rewire": {**config["rewire"], "name": strategy}}
-    cell = cell_of(other, stage="train", overrides=overrides)
-    folder = cell_folder(
-        config["output"], profile=config["profile"]["name"], stage="train", cell=cell
-    )
+    folder = source_folder(other, stage="train", overrides=overrides)
     return folder / SELECTIONS[config["selection"]]
 
 
