@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro report check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,10 @@ repro: setup scm ## Reproduce every table and figure at the scale that params.ya
 	dvc repro
 	@! git ls-files --error-unmatch dvc.lock >/dev/null 2>&1 || git diff --quiet -- dvc.lock || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
 
+REPORT ?= outputs/quick
+report: setup ## Show the results of one profile as a page in the browser (REPORT=outputs/paper for another)
+	python -m rewire.stages.report --open $(REPORT)
+
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire.stages.check
 
@@ -62,4 +66,4 @@ dashboard: setup ## Browse the tracked runs in the terminal
 	python -m rewire.tracking.dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
-	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/bench outputs/wandb
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/report outputs/bench outputs/wandb

@@ -68,7 +68,7 @@ def test_dvc_sees_every_cell_of_every_stage(listed):
     }
     assert audited
     surrogates = {f"surrogates@{cell}-{seed}" for cell in axes["audited"] for seed in axes["seeds"]}
-    assert set(listed) == thesis | audited | surrogates | blog | {"tables"}
+    assert set(listed) == thesis | audited | surrogates | blog | {"tables", "report"}
 
 
 def test_audits_read_another_network_through_the_list_of_those_that_there_are():

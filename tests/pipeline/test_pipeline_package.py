@@ -80,10 +80,12 @@ def test_it_brings_its_configuration_data_and_the_sources_of_its_engine(installe
         "import rewire; from pathlib import Path; from rewire.stages.entry import CONF;"
         "package = Path(rewire.__file__).parent;"
         "print(CONF == package / 'conf', *sorted(p.name for p in package.glob('engine/native/*')),"
+        "*sorted(p.name for p in package.glob('reporting/html/[st]*/*')),"
         "*sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob('*.yaml')))"
     )
     ours, *names = call(installed, "-c", text, folder=tmp_path).split()
     assert ours == "True"
     native = sorted(p.name for p in (ROOT / "src/rewire/engine/native").iterdir())
     conf = sorted(p.relative_to(ROOT / "conf").as_posix() for p in (ROOT / "conf").rglob("*.yaml"))
-    assert names == native + conf
+    page = sorted(p.name for p in (ROOT / "src/rewire/reporting/html").glob("[st]*/*"))
+    assert names == native + page + conf

@@ -70,6 +70,8 @@ def test_the_page_has_the_numbers_of_the_cells(source, target):
     assert text.count("Not comparable") == 1  # on top, and not again above every table
     assert "- train: 2 cells" in text
     assert "- evaluate: 1 cells" in text
+    assert "(report.html)" in text
+    assert 'id="thesis"' in (target / "report.html").read_text(encoding="utf-8")
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (target / picture).is_file()
 

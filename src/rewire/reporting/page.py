@@ -45,7 +45,7 @@ def page(
 def _origin(provenance: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Hardware, versions, commits and wall-clock hours of every stage."""
     records = [record for several in provenance.values() for record in several]
-    machines = sorted({_machine(record) for record in records})
+    machines = sorted({machine(record) for record in records})
     versions = sorted(
         {f"{name} {number}" for record in records for name, number in record["versions"].items()}
     )
@@ -60,7 +60,8 @@ def _origin(provenance: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _machine(record: Mapping[str, Any]) -> str:
+def machine(record: Mapping[str, Any]) -> str:
+    """Processor, accelerator and threads of a provenance record."""
     threads = record["threads"]
     core = f"{record['cpu']}, {threads} thread{'s' if threads > 1 else ''} per cell"
     return f"{record['gpu']} with {core}" if record["gpu"] else core

@@ -104,8 +104,8 @@ def paired_markdown(rows: Sequence[Row], *, note: str, margin: float = MARGIN) -
     head = f"# {TITLE}\n\n**{note.strip()}**\n\n"
     if not rows:
         return head + "No pair: fewer than two strategies of a cell have been evaluated.\n"
-    lines = "\n".join(f"- {line}" for line in _explanation(rows, margin))
-    return f"{head}{markdown_table([_shown(row) for row in rows])}\nHow to read it:\n\n{lines}\n"
+    lines = "\n".join(f"- {line}" for line in explanation(rows, margin))
+    return f"{head}{markdown_table([shown(row) for row in rows])}\nHow to read it:\n\n{lines}\n"
 
 
 def paired_csv(rows: Sequence[Row]) -> str:
@@ -188,8 +188,8 @@ def _row(comparison: Comparison, *, draws: int, margin: float) -> Row:
     return row
 
 
-def _shown(row: Row) -> dict[str, str]:
-    """A row as Markdown prints it."""
+def shown(row: Row) -> dict[str, str]:
+    """A row as people read it."""
     same = {
         "cell": row["cell"],
         "variant": row["variant"],
@@ -215,7 +215,7 @@ def _shown(row: Row) -> dict[str, str]:
     }
 
 
-def _explanation(rows: Sequence[Row], margin: float) -> list[str]:
+def explanation(rows: Sequence[Row], margin: float = MARGIN) -> list[str]:
     """Sentences on what a row holds."""
     kinds = {row["test"] for row in rows}
     tested = sum(row["p"] is not None for row in rows)

@@ -49,13 +49,13 @@ def to_markdown(table: Table) -> str:
     lines = [
         f"# {spec.title}",
         "",
-        f"**{_note(table)}**",
+        f"**{note_of(table)}**",
         "",
         *_aligned([[text.replace("|", r"\|") for text in line] for line in [header, *body]]),
         "",
         "How to read it:",
         "",
-        *(f"- {line}" for line in [*_explanation(table), *_doubts(table)]),
+        *(f"- {line}" for line in [*explanation(table), *doubts(table)]),
         f"- Published values: {spec.source}.",
     ]
     return "\n".join(lines) + "\n"
@@ -99,7 +99,7 @@ def to_latex(table: Table) -> str:
         first = ["{}" + escape_latex(row.label), *(_latex_value(cell) for cell in cells)]
         second = ["", *(_latex_comparison(cell) for cell in cells)]
         body += [f"    {' & '.join(first)} \\\\", f"    {' & '.join(second)} \\\\"]
-    notes = [_note(table), *_explanation(table, latex=True), *_doubts(table)]
+    notes = [note_of(table), *explanation(table, latex=True), *doubts(table)]
     notes.append(f"Published values: {spec.source}.")
     lines = [
         r"\begin{table}[t]",
@@ -133,27 +133,40 @@ def decimals(cell: Cell) -> int:
     return 3 if cell.ours is not None and 0 < abs(cell.ours) < 0.1 else 2
 
 
-def _note(table: Table) -> str:
+def note_of(table: Table) -> str:
+    """The profile in words."""
     return table.note.strip().strip("*").strip() or f"Profile: {table.profile}."
 
 
-def _ours(cell: Cell) -> str:
+def value_text(cell: Cell) -> str:
+    """Ours as every table prints it, with a dagger if there is doubt."""
     if cell.ours is None:
         return cell.verdict
-    digits = decimals(cell)
-    value = f"{cell.ours:z.{digits}f}"
-    value += DAGGER if cell.flags else ""
+    return f"{cell.ours:z.{decimals(cell)}f}{DAGGER if cell.flags else ''}"
+
+
+def interval_text(cell: Cell) -> str | None:
+    """The 95 % interval in brackets, None if there is none."""
     if cell.ci95 is None:
-        return value
-    return f"{value} [{cell.ci95[0]:z.{digits}f}, {cell.ci95[1]:z.{digits}f}]"
+        return None
+    digits = decimals(cell)
+    return f"[{cell.ci95[0]:z.{digits}f}, {cell.ci95[1]:z.{digits}f}]"
+
+
+def difference_text(cell: Cell) -> str | None:
+    """Ours - published with its sign, None if either is missing."""
+    return None if cell.difference is None else f"{cell.difference:+z.{decimals(cell)}f}"
+
+
+def _ours(cell: Cell) -> str:
+    return " ".join(text for text in (value_text(cell), interval_text(cell)) if text)
 
 
 def _comparison(cell: Cell) -> str:
     if cell.published is None:
         return "no published value"
-    if cell.difference is None:
-        return f"published {cell.published:g}"
-    return f"published {cell.published:g}, {cell.difference:+z.{decimals(cell)}f}"
+    difference = difference_text(cell)
+    return f"published {cell.published:g}" + (f", {difference}" if difference else "")
 
 
 def _markdown_cell(cell: Cell, table: Table) -> str:
@@ -172,14 +185,14 @@ def _latex_comparison(cell: Cell) -> str:
         return r"{\footnotesize (--)}"
     if cell.difference is None:
         return f"{{\\footnotesize ({cell.published:g})}}"
-    return f"{{\\footnotesize ({cell.published:g}, ${cell.difference:+z.{decimals(cell)}f}$)}}"
+    return f"{{\\footnotesize ({cell.published:g}, ${difference_text(cell)}$)}}"
 
 
 def _seeds_vary(table: Table) -> bool:
     return len({cell.n for cell in table.cells if cell.n}) > 1
 
 
-def _explanation(table: Table, *, latex: bool = False) -> list[str]:
+def explanation(table: Table, *, latex: bool = False) -> list[str]:
     """Sentences on what a cell holds, its seeds, its interval and its verdict."""
     spec = table.spec
     counts = sorted({cell.n for cell in table.cells if cell.n})
@@ -219,7 +232,7 @@ def _explanation(table: Table, *, latex: bool = False) -> list[str]:
     return lines
 
 
-def _doubts(table: Table) -> list[str]:
+def doubts(table: Table) -> list[str]:
     """What the examination of robust accuracies found, every reason once, and what it left out."""
     lines = [f"{DAGGER} {reason} ({_places(cells)})." for reason, cells in table.flagged().items()]
     if cells := table.not_audited():

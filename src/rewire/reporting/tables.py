@@ -77,6 +77,59 @@ def write_table(table: Table, folder: str | Path) -> list[Path]:
     return [folder / f"{name}{suffix}" for suffix in [*texts, ".json"]]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One result's part in a cell.
+
+    Attributes:
+        result: as `build_table` takes it.
+        value: in the table's unit.
+        counts: (correct images, images) behind it, None if it is not counted over images.
+    """
+
+    result: Mapping[str, Any]
+    value: float
+    counts: tuple[int, int] | None = None
+
+
+def measurements(
+    spec: TableSpec, row: Row, column: str, results: Sequence[Mapping[str, Any]]
+) -> list[Measured]:
+    """What the results say about one cell, one entry per seed, in the order of the results.
+
+    Args:
+        spec, row, column: the cell; `column` is a key of the columns.
+        results: as `build_table` takes them, of one profile.
+
+    Raises:
+        InputError: for two results of one seed, and for metrics that are not finite numbers.
+    """
+    place = _place(spec, row, column)
+    found = [
+        _measure(result, row.metric, place=place) for result in _chosen(spec, row, column, results)
+    ]
+    return [measured for measured in found if measured is not None]
+
+
+def _chosen(
+    spec: TableSpec, row: Row, column: str, results: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The results of one cell, whether they have its metric or not."""
+    wanted = {**row.selector, spec.axis: column}
+    chosen = [result for result in results if _matches(result, wanted)]
+    seeds = [result["seed"] for result in chosen]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"{_place(spec, row, column)}: seeds {sorted(seeds)} of {len(seeds)} results are not "
+            "distinct. Allowed: one result per cell and seed."
+        )
+    return chosen
+
+
+def _place(spec: TableSpec, row: Row, column: str) -> str:
+    return f"table '{spec.name}', row '{row.label}', column '{spec.columns[column]}'"
+
+
 def _cell(
     spec: TableSpec,
     row: Row,
@@ -85,28 +138,19 @@ def _cell(
     *,
     profile: str,
 ) -> Cell:
-    place = f"table '{spec.name}', row '{row.label}', column '{spec.columns[column]}'"
-    wanted = {**row.selector, spec.axis: column}
-    chosen = [result for result in results if _matches(result, wanted)]
-    seeds = [result["seed"] for result in chosen]
-    if len(set(seeds)) < len(seeds):
-        raise InputError(
-            f"{place}: seeds {sorted(seeds)} of {len(seeds)} results are not distinct. "
-            "Allowed: one result per cell and seed."
-        )
-    pairs = [(r, _measure(r["metrics"], row.metric, place=place)) for r in chosen]
-    found = [measured for _, measured in pairs if measured is not None]
+    found = measurements(spec, row, column, results)
     published = row.published[column]
     ours, ci95, interval = _summarise(found)
     difference = ours - published if ours is not None and published is not None else None
-    measured = {id(r) for r, m in pairs if m is not None}
+    measured = {id(part.result) for part in found}
     group = row.metric.partition(".")[0]
     outdated = tuple(
         command
-        for result in chosen
+        for result in _chosen(spec, row, column, results)
         if id(result) not in measured and (command := result.get("outdated", {}).get(group))
     )
-    examined = [r.get("examined") for r, m in pairs if m is not None]
+    robust = row.metric.startswith(ROBUST)
+    examined = [count for part in found if robust and (count := part.result.get("examined"))]
     return Cell(
         row=row.label,
         column=spec.columns[column],
@@ -123,13 +167,9 @@ def _cell(
         ),
         difference=difference,
         interval=interval,
-        flags=_flags([r for r, m in pairs if m is not None])
-        if row.metric.startswith(ROBUST)
-        else (),
+        flags=_flags([part.result for part in found]) if robust else (),
         outdated=outdated,
-        examined=min((count for count in examined if count), default=None)
-        if row.metric.startswith(ROBUST)
-        else None,
+        examined=min(examined, default=None),
     )
 
 
@@ -158,16 +198,10 @@ def _matches(result: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class _Measured:
-    value: float
-    counts: tuple[int, int] | None = None
-
-
-def _measure(metrics: Mapping[str, Any], path: str, *, place: str) -> _Measured | None:
-    """The number at a dotted path, None if it is not there."""
+def _measure(result: Mapping[str, Any], path: str, *, place: str) -> Measured | None:
+    """The number at a dotted path into a result's metrics, None if it is not there."""
     parent: Any = None
-    node: Any = metrics
+    node: Any = result["metrics"]
     for key in path.split("."):
         parent = node
         if isinstance(node, Mapping):
@@ -182,14 +216,14 @@ def _measure(metrics: Mapping[str, Any], path: str, *, place: str) -> _Measured 
         correct, total = parent["correct"], parent["total"]
         if not 0 <= correct <= total or total == 0:
             raise InputError(f"{place}: {correct} of {total} images are correct: impossible.")
-        return _Measured(100 * correct / total, (correct, total))
+        return Measured(result, 100 * correct / total, (correct, total))
     if not isinstance(node, int | float) or isinstance(node, bool) or not math.isfinite(node):
         raise InputError(f"{place}: {path} is {node!r}. Allowed: a finite number.")
-    return _Measured(float(node))
+    return Measured(result, float(node))
 
 
 def _summarise(
-    found: Sequence[_Measured],
+    found: Sequence[Measured],
 ) -> tuple[float | None, tuple[float, float] | None, str | None]:
     """Mean, 95 % interval and what the interval varies over."""
     if not found:

@@ -61,8 +61,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
         stage: list(collect(base / stage, axes[listing], axes["seeds"], profile["name"]))
         for stage, listing in LISTS.items()
     }
-    results = {stage: [r for r in each if not r["outdated"]] for stage, each in found.items()}
-    outdated = [result for each in found.values() for result in each if result["outdated"]]
+    results, outdated = sorted_out(found)
     for result in outdated:
         print(f"outdated and left out: {result['folder']}: run {result['outdated']}")
     said = remark(result["folder"] for each in results.values() for result in each)
@@ -72,9 +71,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     if outdated:
         again = "; ".join(result["outdated"] for result in outdated)
         profile["note"] += f" Outdated, hence left out: run {again}."
-    runs = [
-        as_run({**r, "points": r["metrics"], "curves": text_of(r)}) for r in results["blog_curves"]
-    ]
+    runs = runs_of(results)
     with tracked_tables(plain, axes, document="blog", stage="blog_tables") as tracker:
         write_tables(results, runs, output / "tables", profile, tracker, outdated=outdated)
         draw(runs, output / "figures", profile["note"], tracker)
@@ -117,9 +114,28 @@ def is_of_what_is_there(folder: Path) -> bool:
     return is_current(folder, files) and all(map(is_of_what_is_there, noise))
 
 
-def text_of(result: Mapping[str, Any]) -> str:
-    """The curves that `blog_curves` wrote beside its metrics."""
-    return (result["folder"] / "curves.csv").read_text(encoding="utf-8")
+def sorted_out(found: Results) -> tuple[Results, list[Mapping[str, Any]]]:
+    """What is of the networks that are there, and what is outdated."""
+    results = {stage: [r for r in each if not r["outdated"]] for stage, each in found.items()}
+    return results, [result for each in found.values() for result in each if result["outdated"]]
+
+
+def runs_of(results: Results) -> list[Run]:
+    """What `blog_curves` measured, with the curves that it wrote beside its metrics."""
+
+    def text(result: Mapping[str, Any]) -> str:
+        return (result["folder"] / "curves.csv").read_text(encoding="utf-8")
+
+    return [
+        as_run({**r, "points": r["metrics"], "curves": text(r)}) for r in results["blog_curves"]
+    ]
+
+
+def scored(results: Results, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The article's claims on these results."""
+    return score_claims(
+        {"runs": runs, "noise": results["blog_noise"], "decoupled": results["blog_decoupled"]}
+    )
 
 
 def write_tables(
@@ -145,8 +161,7 @@ def write_tables(
 
     order = ordering(runs)
     write(folder, "blog_ordering", order, ordering_markdown(order, note=note))
-    evidence = {"runs": runs, "noise": results["blog_noise"]}
-    claims = score_claims(evidence | {"decoupled": results["blog_decoupled"]})
+    claims = scored(results, runs)
     write(folder, "blog_claims", claims, claims_markdown(claims, note=note))
     for claim in claims:
         print(f"({claim['claim']}) {claim['verdict']:<13} {claim['text']}")

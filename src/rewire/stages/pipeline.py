@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rewire.files import write_text
+from rewire.files import MANIFEST, write_text
 from rewire.sources import PACKAGE, closure
 from rewire.stages.documents import DOCUMENTS, Document, Stage
 
@@ -26,7 +26,7 @@ HEAD = """\
 # src/rewire/stages/documents.py; a test holds it to that. What to run: params.yaml.
 #
 # The thesis: train, prune, evaluate (PGD), structure, audit, one cell of the matrix at a time. The
-# article: train, noise, curves, adaptive, transfer, decoupled. Then the tables of both.
+# article: train, noise, curves, adaptive, transfer, decoupled. Then the tables of both, and a page.
 # Of conf/config.yaml, `defaults.*.attack` is the file that is chosen of conf/attack; a profile has
 # every section, empty ones too, because DVC stops where one is missing.
 """
@@ -65,6 +65,7 @@ def pipeline(root: Path) -> str:
         if name not in TABLES
     }
     stages["tables"] = tables_stage(root)
+    stages["report"] = report_stage()
     parts = [{"vars": ["params.yaml"]}, *({name: stage} for name, stage in stages.items())]
     first, *others = [
         yaml.dump(part, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
@@ -104,7 +105,7 @@ def cell_stage(name: str, document: Document, root: Path) -> dict[str, Any]:
 
 
 def tables_stage(root: Path) -> dict[str, Any]:
-    """The last entry: what both documents show."""
+    """What both documents show."""
     declared = [(document, document.stages[n]) for document in DOCUMENTS for n in TABLES
                 if n in document.stages]  # fmt: skip
     return {
@@ -119,6 +120,28 @@ def tables_stage(root: Path) -> dict[str, Any]:
             *({shared_file(d, f"profile/{PROFILE}"): Keys(["profile.note"])} for d, _ in declared),
         ],
         "outs": ["outputs/tables", "outputs/figures"],
+    }
+
+
+def report_stage() -> dict[str, Any]:
+    """The last entry: one page of both documents."""
+    read = [n for d in DOCUMENTS for n, stage in d.stages.items() if MANIFEST in stage.outs]
+    conf = [Path("conf") / d.conf / group for d in DOCUMENTS for group in ("table", "published")]
+    # Its templates, styles and scripts are no Python: the package is depended on as a folder.
+    page = f"src/{PACKAGE.name}/reporting/html"
+    code = [path for path in code_paths(["report"]) if not path.startswith(f"{page}/")]
+    return {
+        "cmd": f"python -m rewire.stages.report 'outputs/{PROFILE}'",
+        "deps": [
+            *(f"outputs/{PROFILE}/{name}" for name in read),
+            "outputs/tables",
+            *(path.as_posix() for path in conf if path.is_dir()),
+            *sorted([*code, page]),
+        ],
+        "params": [
+            {shared_file(d, f"profile/{PROFILE}"): Keys(["profile.note"])} for d in DOCUMENTS
+        ],
+        "outs": ["outputs/report"],
     }
 
 

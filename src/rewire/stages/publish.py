@@ -2,19 +2,16 @@
 
 python -m rewire.stages.publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
 configurations and provenance of every cell of the first document, its sparse network (up to 3 MB),
-all tables and figures, and a README.md that shows them.
+all tables and figures, and a README.md and a report.html that show them.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_text
@@ -22,18 +19,25 @@ from rewire.reporting.page import page
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
 from rewire.stages.documents import LEDGER, SELECTIONS, THESIS, WEIGHTS
-from rewire.stages.entry import CONF, refuse
+from rewire.stages.entry import refuse
+from rewire.stages.holdings import (
+    STANDARD,
+    axes_of,
+    finished,
+    overview,
+    profile_of,
+    specifications,
+)
 from rewire.stages.made import command_for, read_config, remark
 from rewire.stages.paired import write_paired
-from rewire.stages.shown import EXAMINED, derived, results
+from rewire.stages.report import make_report
+from rewire.stages.shown import results
 from rewire.stages.tables import draw
 from rewire.tracking import NullTracker
 
 STAGES = tuple(name for name in THESIS.stages if name != "tables")
-REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
 LARGEST = 3_000_000  # bytes of a network that is still copied
 KEPT = ("metrics.json", "config.yaml", "provenance.json", "history.csv", "curves.png")
-STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a cell without an arm
 
 
 def publish(source: Path, target: Path) -> Path:
@@ -70,46 +74,10 @@ def publish(source: Path, target: Path) -> Path:
         cells=[overview(source, name) for name in names],
         provenance=provenance_of(source, names),
     )
+    more = make_report(source, target / "report.html")
+    text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"
     write_text(target / "README.md", text)
     return target / "README.md"
-
-
-def profile_of(source: Path) -> dict[str, str]:
-    """Name and note of the profile whose outputs these are."""
-    path = CONF / "profile" / f"{source.name}.yaml"
-    if not path.is_file():
-        allowed = ", ".join(p.stem for p in sorted(path.parent.glob("*.yaml")))
-        raise InputError(f"'{source}' has the name of no profile. Allowed: {allowed}.")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["profile"]
-
-
-def finished(source: Path, stage: str) -> list[str]:
-    """Cells that a stage has finished, in the order of tables."""
-
-    def order(name: str) -> tuple:
-        match = STANDARD.fullmatch(name)
-        place = REWIRE.index(match[2]) if match and match[2] in REWIRE else len(REWIRE)
-        return match is None, match[1] if match else name, place, name
-
-    return sorted((p.parent.name for p in (source / stage).glob(f"*/{MANIFEST}")), key=order)
-
-
-def axes_of(names: Sequence[str]) -> dict[str, list]:
-    """Cells, strategies and seeds of the standard cells among `names`, as in params.yaml."""
-    found = [match for name in names if (match := STANDARD.fullmatch(name)) and match[2] in REWIRE]
-    return {
-        "cells": sorted({match[1] for match in found}),
-        "rewire": [rewire for rewire in REWIRE if any(match[2] == rewire for match in found)],
-        "seeds": sorted({int(match[3]) for match in found}) or [0],
-    }
-
-
-def specifications() -> list[Path]:
-    """All tables of the first document: the thesis's own, then those of arms and baselines."""
-    return [
-        *sorted((CONF / "table").glob("thesis_*.yaml")),
-        *sorted((CONF / "table" / "arms").glob("*.yaml")),
-    ]
 
 
 def table(
@@ -158,24 +126,6 @@ def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None
 def copy(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
-
-
-def overview(source: Path, name: str) -> dict[str, Any]:
-    """One row about one cell: its scale and its main numbers."""
-    config = yaml.safe_load((source / "train" / name / "config.yaml").read_text(encoding="utf-8"))
-    trained = read_json(source / "train" / name / "metrics.json")
-    robust = (derived(source, "evaluate", name, EXAMINED) or {}).get("robust", {})
-    return {
-        "cell": name,
-        "epochs": config["trainer"]["epochs"],
-        "connected": trained["connected"],
-        "clean %": trained["clean"]["accuracy"],
-        "robust %": robust.get("accuracy"),
-        "attacked": robust.get("total"),
-        "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
-        "births / K": trained["births"] / trained["budget"],
-        "training, s": read_json(source / "train" / name / "provenance.json")["seconds"],
-    }
 
 
 def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

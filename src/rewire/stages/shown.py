@@ -31,8 +31,9 @@ def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
         evaluation = derived(base, "evaluate", name, variant)
         structure = derived(base, "structure", name, variant)
         metrics = dict(evaluation or {})
+        stages = dict.fromkeys(metrics, "evaluate")
         if structure:
-            metrics["structure"] = structure
+            metrics["structure"], stages["structure"] = structure, "structure"
         outdated = {}
         if evaluation is None:
             again = command_for(base / "evaluate" / name)
@@ -41,8 +42,11 @@ def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
             outdated["structure"] = command_for(base / "structure" / name)
         if variant == EXAMINED:
             # What a training says of itself stands until later stages have run.
-            metrics = {key: trained[key] for key in OF_TRAINING if key in trained} | metrics
+            own = {key: trained[key] for key in OF_TRAINING if key in trained}
+            metrics, stages = own | metrics, dict.fromkeys(own, "train") | stages
         yield {
+            "folder": name,
+            "stages": stages,  # which one measured each metric
             "cell": name.replace(f"-seed{config['seed']}", "", 1),
             "sparsity": config["sparsity"],
             "objective": config["objective"]["name"],

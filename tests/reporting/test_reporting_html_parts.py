@@ -1,0 +1,150 @@
+"""What the report is made of: packed matrices, charts and headlines."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from reporting.toys_blog import PLOTS, published, published_run
+from reporting.toys_report import CONF, NOTE, audit, history, results, view
+
+from rewire.reporting.blog_data import as_run
+from rewire.reporting.blog_table import ordering
+from rewire.reporting.cells import COMPARABLE_PROFILE
+from rewire.reporting.html import findings
+from rewire.reporting.html.charts import curves_gallery, sanity_gallery, training_gallery
+from rewire.reporting.html.matrices import pack_layer, varints
+from rewire.reporting.published import load_spec
+from rewire.reporting.tables import build_table
+
+
+def unpacked(layer) -> np.ndarray:
+    """Values -127 ... 127 as (outputs, vectors), read as the page's script reads them."""
+    flat = np.zeros(layer.outputs * layer.vectors, np.int64)
+    values = np.frombuffer(base64.b64decode(layer.values), np.int8)
+    places, place, gap, shift = [], 0, 0, 0
+    for byte in base64.b64decode(layer.places):
+        gap |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            place += gap
+            places.append(place)
+            gap = shift = 0
+    flat[places] = values
+    assert len(places) == len(values) == layer.connected
+    return flat.reshape(layer.vectors, layer.outputs).T
+
+
+@pytest.mark.parametrize("shape", [(7, 40), (5, 3, 3, 11), (300, 200)])
+def test_a_packed_layer_keeps_every_connection_its_sign_and_its_size(shape):
+    random = np.random.default_rng(1)
+    weight = random.normal(size=shape) * (random.random(shape) < 0.02)
+    weight.flat[:2] = 1e-9, -1e-9  # tiny, and connected all the same
+    layer = pack_layer("x", weight)
+    matrix = weight.reshape(shape[0], -1)
+    found = unpacked(layer)
+    assert np.array_equal(found != 0, matrix != 0)
+    assert np.array_equal(np.sign(found), np.sign(matrix))
+    assert np.abs(found * layer.largest / 127 - matrix).max() <= layer.largest / 127
+    assert layer.zero_vectors == int((matrix == 0).all(axis=0).sum())
+
+
+def test_a_layer_without_connections_is_packed_too():
+    layer = pack_layer("x", np.zeros((3, 4)))
+    assert (layer.connected, layer.zero_vectors, layer.places, layer.values) == (0, 4, "", "")
+
+
+def test_varints_are_leb128():
+    assert varints(np.array([0, 127, 128, 300, 16384])) == bytes.fromhex("007f8001ac02808001")
+    assert varints(np.array([], int)) == b""
+
+
+def test_curves_of_several_seeds_are_their_mean_and_range():
+    gallery = training_gallery({"natural-s0.99": {"l2": [history(0), history(4)]}})
+    (group,) = gallery.groups
+    test, validation = (dict(group.panels[0].charts)[name] for name in ("test", "validation"))
+    assert test.series[0].y == (22.0, 42.0, 62.0)
+    assert (test.series[0].low, test.series[0].high) == ((20.0, 40.0, 60.0), (24.0, 44.0, 64.0))
+    assert validation.series[0].y == (21.0, 40.0, 59.0)
+    assert [name for name, _ in group.panels[3].charts] == ["conv1", "dense1"]
+    assert group.panels[3].charts[0][1].series[0].y == (50.0, 25.0, pytest.approx(50 / 3))
+
+
+def test_sweeps_of_the_examination_are_percentages():
+    (group,) = sanity_gallery({"trades-s0.95": {"l2": audit()}}).groups
+    assert [panel.charts[0][1].series[0].x for panel in group.panels] == [
+        (0.0, 8.0, 64.0), (5.0, 10.0, 20.0), (1.0, 2.0, 4.0),
+    ]  # fmt: skip
+    assert group.panels[0].charts[0][1].series[0].y == (32.0, 14.0, 0.0)
+
+
+def test_published_points_stand_in_the_article_s_curves():
+    runs = [as_run(published_run(network)) for network in ("ann", "cnn")]
+    plots = [published(path) for path in PLOTS]
+    groups = curves_gallery(plots, runs).groups
+    assert len(groups) == len(plots) == 9
+    for plot, group in zip(plots, groups, strict=True):
+        for panel, shown in zip(plot.panels, group.panels, strict=True):
+            chart = shown.charts[0][1]
+            for (column, readings), series in zip(
+                panel.readings.items(), chart.series, strict=True
+            ):
+                assert series.label == ("clean" if column == "none" else column)
+                once = [mark for mark in series.marks if not mark.repeat]
+                assert [m.y for m in once] == [100 * r.accuracy for r in readings]
+                assert [m.x for m in once] == [100 * r.ratio for r in readings]
+                again = [mark for mark in series.marks if mark.repeat]
+                assert len(again) == len(panel.repeat.get(column, ()))
+            assert chart.start == (100 * plot.first_ratio or None)
+
+
+def finding_of_order(profile: str, *, swap: bool = False):
+    rows = [{**found, "profile": profile} for found in results()]
+    if swap:
+        for found in rows:
+            if found["rewire"] == "l2" and found["objective"] == "trades":
+                found["metrics"]["structure"]["zero_vectors"]["percent"] = 99.0
+    spec = load_spec(CONF / "table" / "thesis_table1.yaml")
+    table = build_table(spec, rows, profile=profile, note=NOTE)
+    return findings.thesis_findings({"thesis_table1": table}, [], [])[0]
+
+
+def test_the_order_of_strategies_is_judged_at_full_scale_alone():
+    quick, whole = (finding_of_order(profile) for profile in ("quick", COMPARABLE_PROFILE))
+    assert "5 of 5 rows" in quick.text
+    assert quick.verdict == findings.NOT_JUDGED
+    assert (whole.verdict, whole.tone) == (findings.REPRODUCED, "good")
+    part = finding_of_order(COMPARABLE_PROFILE, swap=True)
+    assert "3 of 5 rows" in part.text
+    assert part.verdict == findings.IN_PART
+    assert "other order" in part.evidence[2]
+
+
+def test_headlines_without_data_are_left_out():
+    assert findings.thesis_findings({}, [], []) == ()
+    spec = load_spec(CONF / "blog" / "table" / "blog_table1.yaml")
+    empty = build_table(spec, [], profile="quick", note=NOTE)
+    claims = [{"verdict": "undecided", "seeds": 0}]
+    assert findings.article_findings(empty, ordering([]), claims, ()) == ()
+
+
+def test_flags_of_an_examination_are_a_headline():
+    flagged = {**audit(), "flags": [{"name": "noise", "reason": "noise fools more"}]}
+    (found,) = findings.thesis_findings({}, [], [audit(), flagged])
+    assert "2 networks: 1 reason for doubt" in found.text
+    assert (found.verdict, found.tone) == ("flagged", "bad")
+
+
+def test_a_number_keeps_the_results_behind_it():
+    table = view("thesis_table2")
+    for numbers, cells in zip(table.rows, table.table.rows(), strict=True):
+        for number, cell in zip(numbers, cells, strict=True):
+            assert number.cell == cell
+            assert len(number.sources) == cell.n
+            for source in number.sources:
+                assert source.value == cell.ours == 100 * source.counts[0] / source.counts[1]
+    weighted = table.rows[0][2]
+    assert weighted.doubts
+    assert replace(weighted, sources=()).doubts == ()
