@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from stages import blog_oracle
@@ -24,6 +25,7 @@ from rewire.stages import (
     structure,
     train,
 )
+from rewire.stages.made import command_for
 from rewire.stages.report_state import chain, read_state, warnings
 
 CELLS = {rewire: f"natural-s0.99-{rewire}-seed0" for rewire in ("random", "l2")}
@@ -68,10 +70,9 @@ def test_the_page_has_the_numbers_of_the_files_and_says_where_they_stand(source,
         found = html.unescape(re.search(wanted, text, re.DOTALL)[1])
         assert f"= {counts['correct']} of {counts['total']} images right" in found
         assert f"quick/evaluate/{cell}/metrics.json" in found
-        ends = f"profile=quick experiment=natural-s0.99 rewire={rewire} seed=0"
-        assert [
-            f"python -m rewire.stages.{stage} {ends}" for stage in ("train", "prune", "evaluate")
-        ] == re.findall(r"python -m rewire\.stages.*?seed=0", found)
+        stages = ("train", "prune", "evaluate")
+        made_by = re.search(r"<pre>(.*?)</pre>", found, re.DOTALL)[1].splitlines()
+        assert made_by == [command_for(source / stage / cell) for stage in stages]
         commit = read_json(source / "evaluate" / cell / "provenance.json")["commit"]
         assert commit is None or commit in found
 
@@ -89,10 +90,14 @@ def test_all_stages_both_documents_and_the_arm_are_on_it(text):
     assert [layer["name"] for layer in nets[0]["layers"]][-3:] == ["dense1", "dense2", "dense3"]
 
 
-def test_the_page_is_the_same_wherever_the_folder_is(source, text, copied):
-    page = report.make_report(copied, copied.parent / "page.html")
-    assert page.read_text(encoding="utf-8") == text
-    assert str(source.parent) not in text
+def test_a_page_of_the_project_names_no_folder_above_it(source, tmp_path, monkeypatch):
+    shutil.copytree(source, tmp_path / "outputs" / "quick")
+    monkeypatch.chdir(tmp_path)
+    page = report.make_report(Path("outputs/quick"), Path("outputs") / report.PAGE)
+    text = page.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    assert "output=" not in text
+    assert "python -m rewire.stages.evaluate" in text
 
 
 def test_a_whole_folder_gives_no_warning(source, text):
@@ -110,9 +115,11 @@ def test_an_outdated_cell_is_named_on_the_page_and_at_its_numbers(copied):
     assert not any("damaged" in line or CELLS["random"] in line for line in found)
     page = report.make_report(copied, copied.parent / "page.html").read_text(encoding="utf-8")
     assert page.index("Know this first") < page.index(outdated) < page.index('id="thesis"')
-    for place, doubtful in enumerate((False, True)):
-        wanted = rf'class="number([^"]*)" data-explain="thesis_table2-0-{place}"'
+    for place, doubtful in enumerate((False, True)):  # of the pruned networks
+        wanted = rf'class="number([^"]*)" data-explain="thesis_table2-3-{place}"'
         assert ("doubtful" in re.search(wanted, page)[1]) == doubtful
+    said_so = re.search(r'<template id="x-thesis_table2-3-1">(.*?)</template>', page, re.DOTALL)[1]
+    assert html.escape(command_for(copied / "evaluate" / CELLS["l2"])) in said_so
 
 
 def test_damaged_missing_and_unfinished_results_are_named(copied):
