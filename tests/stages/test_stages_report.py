@@ -14,6 +14,7 @@ from stages.small import list_anew, run, small
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json
+from rewire.reporting.html.page import render_report
 from rewire.stages import (
     blog_curves,
     blog_noise,
@@ -155,6 +156,24 @@ def test_networks_beyond_the_limit_leave_their_dense_layers(source, monkeypatch)
     assert [len(net.layers) for net in fewer] == [11, 3]
     assert names[1] in note
     assert names[0] not in note
+
+
+def test_a_sweep_of_variants_shows_its_cells_where_the_tables_would_be(copied, source):
+    for stage in ("train", "prune", "evaluate", "structure"):
+        for cell in CELLS.values():
+            shutil.rmtree(copied / stage / cell)
+    for rewire in ("weighted", "random"):
+        name = ARM.replace("l2", rewire)
+        shutil.copytree(copied / "train" / ARM, copied / "train" / name)
+    found = report.read_report(copied)
+    assert found.thesis.tables == ()
+    assert [net.strategy for net in found.thesis.matrices] == [
+        "random (eq3)", "l2 (eq3)", "weighted (eq3)",
+    ]  # fmt: skip
+    text = render_report(found)
+    assert text.index('id="cells"') < text.index('id="matrices"')
+    assert 'href="#cells"' in text
+    assert text.count('id="cells"') == 1
 
 
 def test_only_one_document_is_a_report_too(copied):

@@ -102,11 +102,18 @@ def _tables(
 
 
 def trainings(source: Path) -> list[str]:
-    """Finished trainings in the order of the thesis's figures, then of its tables."""
-    order = list(dict.fromkeys(cell for _, cell, _ in FIGURES))
-    place = {cell: number for number, cell in enumerate(order)}
-    names = finished(source, "train")
-    return sorted(names, key=lambda name: place.get(split(name)[0], len(order)))
+    """Finished trainings in the order of the thesis's figures and strategies, variants last."""
+    figures = list(dict.fromkeys(cell for _, cell, _ in FIGURES))
+
+    def place(order: Sequence[str], name: str) -> int:
+        return order.index(name) if name in order else len(order)
+
+    def key(name: str) -> tuple[int, bool, int]:
+        training, strategy = split(name)
+        plain, _, variant = strategy.partition(" ")
+        return place(figures, training), bool(variant), place(REWIRE, plain)
+
+    return sorted(finished(source, "train"), key=key)
 
 
 def split(name: str) -> tuple[str, str]:
