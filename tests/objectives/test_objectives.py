@@ -14,6 +14,7 @@ from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.objectives import OBJECTIVES, build_objective
 from rewire.rng import generator
+from rewire.stages.validation_numbers import fraction
 
 NAMES = list(OBJECTIVES)
 BUDGET = {"epsilon": 0.06, "step_size": 0.02, "steps": 4}
@@ -234,7 +235,7 @@ def test_names_and_options_are_checked():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_objective_has_a_config_that_builds_it(data, name):
     x, y = data
-    config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    config = fraction(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
     assert config["name"] == name
     objective = build_objective(**config)
     loss, _ = objective(conv_net(), x[:4], y[:4], generator=generator(0, "test"))

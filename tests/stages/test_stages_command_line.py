@@ -108,7 +108,8 @@ def test_a_checkout_in_a_folder_with_an_apostrophe(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "conf", clone / "conf")
     shutil.copytree(ROOT / "src", clone / "src", ignore=ignored)
-    shutil.copy(TRAIN, clone)
+    for name in ("train.py", "stage.py"):
+        shutil.copy(ROOT / name, clone)
     where = {"cwd": tmp_path, "env": {"PYTHONPATH": str(clone / "src")}}
     arguments = [*SMALL, "trainer.epochs=1", f"output={tmp_path / 'out'}"]
     done = run(str(clone / "train.py"), "-m", *arguments, "seed=0,1", **where)
