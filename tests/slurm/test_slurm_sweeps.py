@@ -153,11 +153,17 @@ def halt(cell: str, output: Path) -> None:
 
 def test_a_sweep_whose_driver_is_killed_is_followed_by_the_next_one(slurm_env, here, tmp_path):
     output = tmp_path / "out"
+    # Until the second driver has looked no job may start, however slow the driver is.
+    busy = ["sbatch", "--parsable", "--partition=urgent", f"--cpus-per-task={CPUS}"]
+    busy += ["--output=/dev/null", "--wrap=sleep 600"]
+    number = subprocess.run(busy, capture_output=True, text=True, check=True).stdout.strip()
     first = Driver(output)
     until(lambda: first.text().count("submitted as ") == 2)
     os.killpg(first.process.pid, signal.SIGKILL)
     first.process.wait()
     second = Driver(output)
+    until(lambda: second.text().count("submitted already as ") == 2)
+    subprocess.run(["scancel", number], check=True)
     said = second.ends()
     assert second.process.returncode == 0, said
     assert said.count("submitted already as ") == 2
