@@ -64,8 +64,23 @@ def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> str | Non
     """Words for the code behind something (file → hash) if it is not today's, else None."""
     if now and not before:
         return "code that is not recorded"
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    changed = sorted(other_names(before, now))
     return f"other code ({listed(changed)})" if changed else None
+
+
+def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Words for the options that decide something and are different now: no inputs, no code."""
+    return differences(
+        *(
+            decisive({key: value for key, value in side.items() if key not in ("code", "inputs")})
+            for side in (before, now)
+        )
+    )
+
+
+def other_names(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names (of inputs, of files) under which something else stands now, or nothing any more."""
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
 def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -74,13 +89,8 @@ def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     Args:
         before, now: plain configurations, `inputs` (name → hash) and `code` among them.
     """
-    apart = ("code", "inputs")
-    own = (
-        {key: value for key, value in side.items() if key not in apart} for side in (before, now)
-    )
-    read, reads = (side.get("inputs") or {} for side in (before, now))
-    others = [name for name in {**read, **reads} if read.get(name) != reads.get(name)]
-    options = differences(*map(decisive, own))
+    others = other_names(*(side.get("inputs") or {} for side in (before, now)))
+    options = changed_options(before, now)
     return " and ".join(
         filter(
             None,

@@ -61,9 +61,9 @@ KillWait=3
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE State=UP
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
-"""  # noqa: E501
+"""
 
 
 def missing() -> list[str]:

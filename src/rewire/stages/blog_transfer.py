@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
+from rewire.stages.commands import command_of
 from rewire.stages.common import check_sources, deciding_pieces, run_cell, sibling
 from rewire.stages.documents import METRICS, NOISE, WEIGHTS
 from rewire.stages.noised import judged, load_inputs
@@ -53,8 +53,8 @@ def noise_of(config: Mapping[str, Any], overrides: Sequence[str], head: str) -> 
     missing = [stage for stage, folder in folders.items() if not (folder / MANIFEST).is_file()]
     if "blog_noise" in missing:
         kept = [override for override in overrides if not override.startswith("head=")]
-        arguments = shlex.join([*kept, f"head={head}"])
-        commands = " && ".join(f"python -m rewire.stages.{stage} {arguments}" for stage in missing)
+        arguments = [*kept, f"head={head}"]
+        commands = " && ".join(command_of(stage, arguments) for stage in missing)
         raise InputError(
             f"no noise of head '{head}' in '{folders['blog_noise']}'. "
             f"Allowed: noise of all heads ({', '.join(SOURCES)}); make it first: {commands}"

@@ -78,6 +78,11 @@ class Document:
     stages: Mapping[str, Stage]
     scales: tuple[str, ...] = ()
 
+    @property
+    def with_results(self) -> tuple[str, ...]:
+        """The stages that leave a result, with its manifest, for every cell."""
+        return tuple(name for name, stage in self.stages.items() if MANIFEST in stage.outs)
+
 
 _SPARSE = ("data", "model", "objective", "rewire", "trainer")
 _PRUNED = (*_SPARSE, "selection", "prune")

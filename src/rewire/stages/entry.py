@@ -68,14 +68,14 @@ def launch_arguments(stage: str) -> None:
         config_path=str(CONF / document_of(stage).conf), config_name="config", version_base="1.3"
     )
     def main(config: DictConfig) -> None:
+        read_numbers(config, rules_of(document_of(stage)))
         run(stage, config, list(HydraConfig.get().overrides.task))
 
     main()
 
 
 def run(stage: str, config: DictConfig, overrides: list[str]) -> None:
-    """Run a stage on a checked configuration."""
-    read_numbers(config, rules_of(document_of(stage)))
+    """Run a stage on a checked configuration, whose numbers are read."""
     module = importlib.import_module(f"rewire.stages.{stage}")
     # What is there now stays: the collector need not look at it again, not even at the end.
     gc.freeze()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import yaml
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json
-from rewire.stages.documents import THESIS, Document
+from rewire.reporting.published import TableSpec
+from rewire.stages.documents import METRICS, THESIS, Document
 from rewire.stages.entry import CONF
+from rewire.stages.made import PROVENANCE, read_config
 from rewire.stages.shown import EXAMINED, derived
 
 REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
 STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a cell without an arm
+Row = Mapping[str, Any]
 
 
 def profile_of(source: Path, document: Document = THESIS) -> dict[str, str]:
@@ -57,11 +60,20 @@ def specifications() -> list[Path]:
     ]
 
 
+def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Of the results of every cell, `rows`, those that a table is about.
+
+    Tables that name no cells are about the standard ones: an arm has the same axes.
+    """
+    chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
+    return [row for name in chosen for row in rows[name]]
+
+
 def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
-    config = yaml.safe_load((source / "train" / name / "config.yaml").read_text(encoding="utf-8"))
-    trained = read_json(source / "train" / name / "metrics.json")
-    path = source / "train" / name / "provenance.json"
+    training = source / "train" / name
+    config, trained = read_config(training), read_json(training / METRICS)
+    path = training / PROVENANCE
     provenance = read_json(path) if path.is_file() else {}  # the pipeline does not keep it
     robust = (derived(source, "evaluate", name, EXAMINED) or {}).get("robust", {})
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ import yaml
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, content_hash, is_whole, read_json
-from rewire.identity import changed_code, decisive, differences, is_neutral, listed
+from rewire.identity import changed_code, changed_options, is_neutral, listed, other_names
 from rewire.sources import code_of
+from rewire.stages.commands import command_of
 from rewire.stages.documents import CONFIG, document_of
 
 PROVENANCE = "provenance.json"
@@ -40,16 +40,11 @@ class Result:
 
     def changes(self, decided: Mapping[str, Any]) -> list[str]:
         """Options in which what decides a result now differs from what decided this one."""
-        before, now = (
-            decisive({key: value for key, value in config.items() if key != "inputs"})
-            for config in (self.config, decided)
-        )
-        return differences(before, now)
+        return changed_options(self.config, decided)
 
     def other_inputs(self, inputs: Mapping[str, str | None]) -> list[str]:
         """Names of the inputs that are not those that this was made from."""
-        before = self.config.get("inputs") or {}
-        return [name for name in {**before, **inputs} if before.get(name) != inputs.get(name)]
+        return other_names(self.config.get("inputs") or {}, inputs)
 
     def other_code(self) -> str | None:
         """Words for the code that made it if that is not today's, else None."""
@@ -123,7 +118,7 @@ def arguments_of(overrides: Iterable[str], config: Mapping[str, Any]) -> list[st
 def command(stage: str, arguments: Iterable[str], *, output: str | Path = "outputs") -> str:
     """The command line that makes a result."""
     where = [] if str(output) == "outputs" else [f"output={output}"]
-    return shlex.join(["python", "-m", f"rewire.stages.{stage}", *arguments, *where])
+    return command_of(stage, [*arguments, *where])
 
 
 def command_for(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """`python -m rewire.stages.pipeline` writes dvc.yaml from what the stages declare.
 
-What a stage reads is declared in `stages/cells.py`; its code is what it imports (`rewire.sources`).
-DVC compares folders and files byte by byte, and of the files that all stages share (the root
-configuration and the profile) the keys that have a say in the stage.
+What a stage reads is declared in `stages/documents.py`; its code is what it imports
+(`rewire.sources`). DVC compares folders and files byte by byte, and of the files that all stages
+share (the root configuration and the profile) the keys that have a say in the stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rewire.files import MANIFEST, write_text
+from rewire.files import write_text
 from rewire.sources import PACKAGE, closure
 from rewire.stages.documents import DOCUMENTS, Document, Stage
 
@@ -125,7 +125,7 @@ def tables_stage(root: Path) -> dict[str, Any]:
 
 def report_stage() -> dict[str, Any]:
     """The last entry: one page of both documents."""
-    read = [n for d in DOCUMENTS for n, stage in d.stages.items() if MANIFEST in stage.outs]
+    read = [name for document in DOCUMENTS for name in document.with_results]
     conf = [Path("conf") / d.conf / group for d in DOCUMENTS for group in ("table", "published")]
     # Its templates, styles and scripts are no Python: the package is depended on as a folder.
     page = f"src/{PACKAGE.name}/reporting/html"

@@ -18,26 +18,34 @@ from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_tex
 from rewire.reporting.page import page
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.documents import LEDGER, SELECTIONS, THESIS, WEIGHTS
+from rewire.stages.documents import (
+    CONFIG,
+    HISTORY,
+    LEDGER,
+    METRICS,
+    SELECTIONS,
+    THESIS,
+    WEIGHTS,
+)  # fmt: skip
 from rewire.stages.entry import refuse
 from rewire.stages.holdings import (
-    STANDARD,
     axes_of,
     finished,
     overview,
     profile_of,
+    shown_in,
     specifications,
 )
-from rewire.stages.made import command_for, read_config, remark
+from rewire.stages.made import PROVENANCE, command_for, read_config, remark
 from rewire.stages.paired import write_paired
 from rewire.stages.report import make_report
 from rewire.stages.shown import results
 from rewire.stages.tables import draw
 from rewire.tracking import NullTracker
 
-STAGES = tuple(name for name in THESIS.stages if name != "tables")
+STAGES = THESIS.with_results
 LARGEST = 3_000_000  # bytes of a network that is still copied
-KEPT = ("metrics.json", "config.yaml", "provenance.json", "history.csv", "curves.png")
+KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY, "curves.png")
 
 
 def publish(source: Path, target: Path) -> Path:
@@ -88,10 +96,7 @@ def table(
 ) -> str | None:
     """Write one table from the results of every cell; its Markdown, or None if nothing was run."""
     spec = load_spec(path)
-    # Tables that name no cells are about the standard ones: an arm has the same axes.
-    chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
-    shown = [row for name in chosen for row in rows[name]]
-    filled = build_table(spec, shown, profile=profile["name"], note=profile["note"])
+    filled = build_table(spec, shown_in(spec, rows), profile=profile["name"], note=profile["note"])
     if not any(cell.n for cell in filled.cells):
         return None
     return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")
@@ -130,7 +135,7 @@ def copy(path: Path, target: Path) -> None:
 
 def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Stage → the provenance of each of its cells, stages that have run alone."""
-    paths = {s: [source / s / name / "provenance.json" for name in names] for s in STAGES}
+    paths = {s: [source / s / name / PROVENANCE for name in names] for s in STAGES}
     there = {
         s: [read_json(path) for path in several if path.is_file()] for s, several in paths.items()
     }

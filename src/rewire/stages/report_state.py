@@ -17,8 +17,7 @@ from rewire.reporting.page import HOUR, machine
 from rewire.stages.documents import BLOG, CONFIG, DOCUMENTS, METRICS, THESIS, document_of
 from rewire.stages.made import PROVENANCE, command_for, read_config, remark
 
-# Stages that leave results of cells.
-STAGES = tuple(n for d in DOCUMENTS for n, stage in d.stages.items() if MANIFEST in stage.outs)
+STAGES = tuple(name for document in DOCUMENTS for name in document.with_results)
 NAME = re.compile(r"(?P<base>.+?)-(?P<rewire>[a-z0-9_]+)-seed(?P<seed>[0-9]+)(?:-(?P<rest>.+))?")
 BLOG_NAME = re.compile(r"(?P<base>[a-z0-9_]+-[a-z0-9]+)-seed(?P<seed>[0-9]+)(?:-(?P<rest>.+))?")
 Cell = tuple[str, str]  # (stage, folder of the cell)

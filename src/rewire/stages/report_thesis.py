@@ -26,11 +26,11 @@ from rewire.reporting.published import load_spec
 from rewire.stages.documents import HISTORY, WEIGHTS
 from rewire.stages.holdings import (
     REWIRE,
-    STANDARD,
     axes_of,
     finished,
     overview,
     profile_of,
+    shown_in,
     specifications,
 )
 from rewire.stages.paired import comparisons
@@ -92,9 +92,7 @@ def _tables(
     own, further = [], []
     for path in specifications():
         spec = load_spec(path)
-        # Tables that name no cells are about the standard ones: an arm has the same axes.
-        chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
-        found = [row for name in chosen for row in rows[name]]
+        found = shown_in(spec, rows)
         view = table_view(spec, found, profile=profile["name"], note=profile["note"], locate=locate)
         if any(cell.n for cell in view.table.cells):
             (own if path.parent.name == "table" else further).append(view)

@@ -15,7 +15,7 @@ from rewire.models.artifact import load_network
 from rewire.reporting.cells import Table
 from rewire.reporting.published import load_spec
 from rewire.reporting.tables import build_table, write_table
-from rewire.stages.documents import WEIGHTS
+from rewire.stages.documents import THESIS, WEIGHTS
 from rewire.stages.entry import CONF
 from rewire.stages.made import remark
 from rewire.stages.paired import write_paired
@@ -24,7 +24,6 @@ from rewire.stages.shown import results
 from rewire.structure.figures import density_plot, matrix_plot
 from rewire.tracking import Tracker, track
 
-SHOWN = ("train", "prune", "evaluate", "structure", "audit")  # stages whose results are shown
 # Figures of the thesis: number, experiment, dense layer (its "layer 8" is the first of them).
 FIGURES = (
     ("figures_3-5", "natural-s0.99", "dense2"),
@@ -42,7 +41,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     writable_folder(output / "tables")
     base = output / profile["name"]
     results = list(collect(base, axes, profile["name"]))
-    if said := remark(base / stage / name for stage in SHOWN for name in cells(axes)):
+    if said := remark(base / stage / name for stage in THESIS.with_results for name in cells(axes)):
         print(said.strip())
         profile["note"] += said
     with tracked_tables(plain, axes, document="thesis", stage="tables") as tracker:
