@@ -31,7 +31,7 @@ test-engine: setup ## Run the engine's tests on kernels with sanitizers (minutes
 	$(BIN)/python -m pytest -m sanitizers -rs --durations=5 tests/engine
 
 prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
-	python -m rewire.stages.prove
+	python -m rewire prove-resume
 
 lint: setup ## Check style
 	$(BIN)/ruff check .
@@ -42,16 +42,16 @@ scm:
 	@git ls-files --error-unmatch dvc.yaml >/dev/null 2>&1 || dvc config --local core.no_scm true
 
 repro: setup scm ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
-	python -m rewire.stages.mend
+	python -m rewire repair
 	dvc repro
 	@! git ls-files --error-unmatch dvc.lock >/dev/null 2>&1 || git diff --quiet -- dvc.lock || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
 
 REPORT ?= outputs/quick
 report: setup ## Show the results of one profile as a page in the browser (REPORT=outputs/paper for another)
-	python -m rewire.stages.report --open $(REPORT)
+	python -m rewire report --open $(REPORT)
 
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
-	python -m rewire.stages.check
+	python -m rewire check
 
 paper: setup ## The same at the documents' full scale
 	dvc exp run -S profile=paper
@@ -60,10 +60,10 @@ sweep: setup ## Six trainings of the thesis in one Hydra sweep, with a summary t
 	python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted
 
 bench: setup ## Time the hot paths against their peers
-	python -m rewire.bench
+	python -m benchmarks
 
 dashboard: setup ## Browse the tracked runs in the terminal
-	python -m rewire.tracking.dashboard outputs/wandb
+	python -m rewire dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
 	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/report outputs/bench outputs/wandb

@@ -1,10 +1,9 @@
-"""Run one stage with the code and configuration of this folder: python stage.py prune rewire=l2
+"""`rewire` with the code and configuration of this folder: python stage.py thesis prune rewire=l2
 
 What is installed may be those of another folder: of the first checkout where this is a second one,
 of the workspace where DVC runs an experiment in a copy.
 """
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -12,19 +11,16 @@ from pathlib import Path
 SOURCE = str(Path(__file__).resolve().parent / "src")
 
 
-def run(stage: str) -> None:
-    """Run `stage` on the command line's arguments; what it starts imports from here, too."""
+def run(*arguments: str) -> None:
+    """Run what the arguments name; what it starts imports from here, too."""
     sys.path.insert(0, SOURCE)
     paths = [SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    # A million objects are made by imports, and stay: see rewire/stages/__init__.py.
-    gc.disable()
-    from rewire.stages.entry import launch
+    sys.argv[1:] = arguments
+    from rewire.__main__ import main
 
-    launch(stage)
+    main()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python stage.py STAGE [option=value ...]")
-    run(sys.argv.pop(1))
+    run(*sys.argv[1:])

@@ -8,11 +8,10 @@ import pytest
 
 from rewire.engine.choice import LARGEST_SHARE
 from rewire.identity import SPARSE_FROM, decisive, differences, what_differs
+from rewire.pipeline.documents import DOCUMENTS, module_of
 from rewire.sources import APART, PACKAGE, closure, code_of, file_of, is_apart
 
-STAGES = sorted(
-    path.stem for path in (PACKAGE / "stages").glob("*.py") if "run_cell" in path.read_text()
-)
+STAGES = [stage for document in DOCUMENTS for stage in document.with_results]
 
 
 def test_options_that_change_no_result_do_not_decide():
@@ -58,8 +57,8 @@ def names_imported(path):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_code_of_a_stage_is_all_that_it_imports(stage):
-    files = set(closure(f"rewire.stages.{stage}"))
-    assert PACKAGE / "stages" / f"{stage}.py" in files
+    files = set(closure(module_of(stage)))
+    assert file_of(module_of(stage)) in files
     for path in files:
         for name in names_imported(path):
             found = file_of(name)
@@ -68,10 +67,10 @@ def test_the_code_of_a_stage_is_all_that_it_imports(stage):
 
 
 def test_what_is_found_by_discovery_and_what_is_compiled_are_code_too():
-    code = code_of("rewire.stages.train")
+    code = code_of("rewire.thesis.train")
     assert {"objectives/trades.py", "engine/native/engine.cpp", "rng.py", "__init__.py"} <= set(
         code
     )
-    assert "attacks/pgd.py" in code_of("rewire.stages.evaluate")
+    assert "attacks/pgd.py" in code_of("rewire.thesis.evaluate")
     assert not any(name.startswith(("tracking", "reporting", "bench")) for name in code)
     assert all(file_of(name) for name in APART)

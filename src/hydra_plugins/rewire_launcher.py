@@ -1,4 +1,4 @@
-"""Hydra's door to the launcher of sweeps, `rewire.stages.launcher`.
+"""Hydra's door to the launcher of sweeps, `rewire.sweep.launcher`.
 
 Hydra finds launchers only in the namespace package `hydra_plugins`, and executes every file there
 in every Hydra program of the environment. So this one imports nothing of this project before a
@@ -12,7 +12,7 @@ class RewireLauncher(Launcher):
     """Hands everything on."""
 
     def __init__(self, **options):
-        from rewire.stages.launcher import IsolatedLauncher
+        from rewire.sweep.launcher import IsolatedLauncher
 
         self._launcher = IsolatedLauncher(**options)
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 APART = (
-    "rewire.provenance",
-    "rewire.stages.cells",
-    "rewire.stages.documents",
-    "rewire.stages.entry",
-    "rewire.stages.lock",
+    "rewire.article.document",
+    "rewire.cli",
+    "rewire.pipeline.cells",
+    "rewire.pipeline.console",
+    "rewire.pipeline.document",
+    "rewire.pipeline.documents",
+    "rewire.pipeline.lock",
+    "rewire.pipeline.paths",
+    "rewire.pipeline.provenance",
+    "rewire.thesis.document",
     "rewire.tracking",
 )
 """Records, names and declarations, the command line, locks: imported by stages, deciding no number.
@@ -32,7 +37,7 @@ def code_of(module: str) -> dict[str, str]:
     sources of the compiled kernels where the engine is. A changed comment is changed code.
 
     Args:
-        module: dotted name, such as "rewire.stages.train".
+        module: dotted name, such as "rewire.thesis.train".
     """
     files = set(closure(module))
     if PACKAGE / "engine" / "library.py" in files:

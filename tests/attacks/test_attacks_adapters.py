@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from attacks.toys_attacked import EPSILON, conv_net, images, trained
+from helpers.toys_attacked import EPSILON, conv_net, images, trained
 from torch.nn import functional as F
 
 from rewire.attacks.adapters.foolbox_adapter import foolbox_pgd

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import torchattacks
-from attacks.toys_attacked import EPSILON, conv_net, images, trained
+from helpers.toys_attacked import EPSILON, conv_net, images, trained
 from torch import nn
 
 from rewire.attacks import autoattack as module

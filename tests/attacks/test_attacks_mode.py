@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from attacks.toys_attacked import conv_net, images
+from helpers.toys_attacked import conv_net, images
 from torch import nn
 
 from rewire.attacks.judge import is_correct, linf_project

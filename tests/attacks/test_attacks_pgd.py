@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attacks.toys_attacked import EPSILON, conv_net, images, slow_pgd, trained
+from helpers.toys_attacked import EPSILON, conv_net, images, slow_pgd, trained
 from torch import nn
 
 from rewire.attacks import ATTACKS, build_attack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attacks.toys_attacked import EPSILON, NoWaiting, images, slow_pgd, trained
+from helpers.toys_attacked import EPSILON, NoWaiting, images, slow_pgd, trained
 
 from rewire.attacks.image_noise import image_noise
 from rewire.attacks.judge import CLEAN_WRONG, FOOLED_BY, SURVIVED, is_correct, judge

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attacks.toys_attacked import EPSILON, NoWaiting, conv_net, images, trained
+from helpers.toys_attacked import EPSILON, NoWaiting, conv_net, images, trained
 from torch.nn import functional as F
 
 from rewire.attacks.training import mart_attack, normal_start, pgd_train, trades_attack

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewire.connectivity.indices import (
+from rewire.connectivity.index_sets import (
     distinct,
     insert_sorted,
     largest,

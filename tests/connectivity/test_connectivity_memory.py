@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training.toys_training import SEED, network
+from helpers.toys_training import SEED, network
 
 from rewire.connectivity.strategies import StrategyOptions
 from rewire.models.layout import total_size

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewire.connectivity.budget import split_over_layers
-from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.sampling import BIRTH, add_noise, connected_entries, sample_connectivity
 from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.errors import InputError

@@ -25,7 +25,7 @@ from rewire.data.embedded import FOLDER, SUBSETS, load_embedded
 from rewire.data.mnist import SOURCES, load_mnist
 from rewire.errors import InputError
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "blog" / "data"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "article" / "data"
 COUNTS = {"train": 60, "test": 30}  # images of the synthetic files
 PREFIX = {"train": "train", "test": "t10k"}
 

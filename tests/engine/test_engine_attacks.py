@@ -7,7 +7,7 @@ import functools
 
 import pytest
 import torch
-from engine.toys_engine import relative, seeded
+from helpers.toys_engine import relative, seeded
 from torch.nn import functional as F
 
 from rewire.attacks.mode import attack_mode

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.toys_engine import STORAGES, layer, random_mask, relative, run_engine, seeded
+from helpers.toys_engine import STORAGES, layer, random_mask, relative, run_engine, seeded
 from torch import nn
 
-from rewire.bench.workload import BareLoop, sparse_network
+from benchmarks.workload import BareLoop, sparse_network
 from rewire.engine import Inference, library
 from rewire.engine.network import use_engine
 from rewire.engine.plan import Plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.toys_engine import seeded
+from helpers.toys_engine import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from engine.toys_bodies import CLASSES, Body, Stage, chain, exact_logits, network
-from engine.toys_engine import modules, relative, seeded
+from helpers.toys_bodies import CLASSES, Body, Stage, chain, exact_logits, network
+from helpers.toys_engine import modules, relative, seeded
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn

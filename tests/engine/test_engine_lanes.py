@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from engine.toys_engine import STORAGES, layer, random_mask, seeded
+from helpers.toys_engine import STORAGES, layer, random_mask, seeded
 from torch import nn
 from torch.nn import functional as F
 

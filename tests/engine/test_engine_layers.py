@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engine.toys_engine import (
+from helpers.toys_engine import (
     STORAGES,
     SUM,
     assert_sums_close,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from engine.toys_engine import seeded
+from helpers.toys_engine import seeded
 from torch import Tensor, nn
 
 from rewire.connectivity.sampling import add_noise, connected_entries, sample_connectivity

@@ -12,7 +12,7 @@ import pickle
 
 import pytest
 import torch
-from engine.toys_engine import modules, relative, seeded
+from helpers.toys_engine import modules, relative, seeded
 from torch import nn
 from torch.nn import functional as F
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from engine.toys_engine import ROUNDING, STORAGES, assert_sums_close, relative, seeded
+from helpers.toys_engine import ROUNDING, STORAGES, assert_sums_close, relative, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from attacks.toys_attacked import EPSILON, conv_net, images, trained
+from helpers.toys_attacked import EPSILON, conv_net, images, trained
 
 from rewire.attacks import build_attack
 from rewire.attacks.autoattack import AutoAttack
@@ -18,7 +18,7 @@ from rewire.errors import InputError
 from rewire.evaluation.accuracy import percent, predict_correct
 from rewire.evaluation.ledger import load_ledger, save_ledger
 from rewire.evaluation.robust import evaluate
-from rewire.stages.validation_numbers import fraction
+from rewire.numbers import fraction
 
 CONF = Path(__file__).parents[2] / "conf" / "attack"
 

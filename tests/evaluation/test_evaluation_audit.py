@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from evaluation.toys_audited import EPSILON, Constant, Linear, case_of, grey, labelled_by
+from helpers.toys_audited import EPSILON, Constant, Linear, case_of, grey, labelled_by
 
 from rewire.errors import InputError
 from rewire.evaluation.audit import Case, epsilon_sweep, restart_sweep, step_sweep

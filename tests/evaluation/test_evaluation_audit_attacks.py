@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation.toys_audited import (
+from helpers.toys_audited import (
     EPSILON,
     Constant,
     DeadUnit,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_networks import images
+from helpers.plain_networks import images
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn

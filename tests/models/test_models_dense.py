@@ -17,7 +17,7 @@ from rewire.errors import InputError
 from rewire.models.dense import DENSE_MODELS, build_dense
 from rewire.rng import generator
 
-CONF = Path(__file__).parents[2] / "conf" / "blog" / "network"
+CONF = Path(__file__).parents[2] / "conf" / "article" / "network"
 
 # name → per layer (weight shape, sigma of the initial weights as the article's table rounds it)
 LAYERS = {

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from plain_networks import images
+from helpers.plain_networks import images
 
 from rewire.errors import InputError
 from rewire.models.factory import MODELS, build_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_networks import images, plain_small, small_body, with_weights_of
+from helpers.plain_networks import images, plain_small, small_body, with_weights_of
 from torch import nn
 
 from rewire.errors import InputError

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from plain_networks import images, plain_small, small_body, small_network, with_weights_of
+from helpers.plain_networks import images, plain_small, small_body, small_network, with_weights_of
 from torch import nn
 
 from rewire.errors import InputError

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from plain_networks import images, plain_vgg11, with_weights_of
+from helpers.plain_networks import images, plain_vgg11, with_weights_of
 from scipy import stats
 from torch import nn
 

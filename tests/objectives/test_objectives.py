@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from attacks.toys_attacked import CLASSES, NoWaiting, conv_net, images
+from helpers.toys_attacked import CLASSES, NoWaiting, conv_net, images
 from torch import nn
 
 from rewire.attacks.training import mart_attack, pgd_train, trades_attack
 from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
+from rewire.numbers import fraction
 from rewire.objectives import OBJECTIVES, build_objective
 from rewire.rng import generator
-from rewire.stages.validation_numbers import fraction
 
 NAMES = list(OBJECTIVES)
 BUDGET = {"epsilon": 0.06, "step_size": 0.02, "steps": 4}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rewire.pipeline.documents import DOCUMENTS, module_of
+from rewire.pipeline.dvc_yaml import AS_A_WHOLE, TABLES
 from rewire.sources import PACKAGE, closure, file_of, imported, is_apart
-from rewire.stages.documents import DOCUMENTS
-from rewire.stages.pipeline import AS_A_WHOLE, TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -31,7 +31,7 @@ def files_seen(stage: str) -> tuple[set[Path], list[Path]]:
 @pytest.mark.parametrize("stage", ALL_STAGES)
 def test_a_stage_depends_on_the_code_that_it_imports_and_on_no_other(stage):
     names = TABLES if stage in TABLES else (stage,)
-    imported = {path for name in names for path in closure(f"rewire.stages.{name}")}
+    imported = {path for name in names for path in closure(module_of(name))}
     seen, folders = files_seen(stage)
     assert imported <= seen
     for path in seen - imported:
@@ -41,7 +41,7 @@ def test_a_stage_depends_on_the_code_that_it_imports_and_on_no_other(stage):
 
 
 def test_tables_and_figures_never_retrain():
-    for stage in ("train", "blog_train", "prune", "evaluate"):
+    for stage in ("train", "article_train", "prune", "evaluate"):
         seen, _ = files_seen(stage)
         assert PACKAGE / "rng.py" in seen
         assert not [path for path in seen if {"reporting", "figures.py"} & set(path.parts)]
@@ -50,7 +50,7 @@ def test_tables_and_figures_never_retrain():
 def test_python_imports_nothing_that_is_not_seen():
     """What a process has imported against what dvc.yaml lists, but for modules apart."""
     code = (
-        "import sys, rewire.stages.audit\n"
+        "import sys, rewire.thesis.audit\n"
         "print(*(name for name in sys.modules if name.partition('.')[0] == 'rewire'))"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}

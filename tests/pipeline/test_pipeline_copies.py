@@ -109,7 +109,7 @@ def test_a_queued_experiment_runs_what_was_queued_and_not_what_the_workspace_is_
     stage = {
         "cmd": declared.replace("${item.cell}", "natural-s0.95").replace("${item.rewire}", "l2")
         .replace("${item.seed}", "0").replace("${profile}", "quick"),
-        "deps": ["src/rewire/stages/train.py", "conf"],
+        "deps": ["src/rewire/thesis/train.py", "conf"],
         "params": ["seed"],
         "outs": ["made"],
     }  # fmt: skip

@@ -21,22 +21,23 @@ from dvc.repo import Repo
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rewire.stages.common import deciding
-from rewire.stages.documents import DOCUMENTS, Document
-from rewire.stages.pipeline import PIPELINE, TABLES, main, pipeline, profile_faults
-from rewire.stages.validation_overrides import check_arguments
+from rewire.config.command_line import check_arguments
+from rewire.pipeline.document import Document
+from rewire.pipeline.documents import DOCUMENTS
+from rewire.pipeline.dvc_yaml import PIPELINE, TABLES, main, pipeline, profile_faults
+from rewire.pipeline.run_cell import deciding
 
 ROOT = Path(__file__).resolve().parents[2]
 # One cell of each document, at the quick scale: name of a stage's entry, overrides of Hydra.
 CELLS = {
     "thesis": ("trades-s0.95-l2-0", ("experiment=trades-s0.95", "rewire=l2")),
-    "blog": ("cnn-lq-0", ("experiment=cnn-lq",)),
+    "article": ("cnn-lq-0", ("experiment=cnn-lq",)),
 }
 
 
 def test_dvc_yaml_is_what_the_stages_declare(tmp_path, capsys):
     text = (ROOT / PIPELINE).read_text()
-    assert pipeline(ROOT) == text, "run python -m rewire.stages.pipeline"
+    assert pipeline(ROOT) == text, "run rewire pipeline"
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     assert main(["--root", str(tmp_path)]) == 0
     assert (tmp_path / PIPELINE).read_text() == text
@@ -100,7 +101,7 @@ def dependencies(project):
 
 
 def cell_stages(document: Document) -> list[str]:
-    return [n for n in document.stages if n not in (*TABLES, "surrogates", "blog_transfer")]
+    return [n for n in document.stages if n not in (*TABLES, "surrogates", "article_transfer")]
 
 
 def seen(dependencies: dict[str, list], path: Path) -> dict[str, list]:
@@ -143,7 +144,7 @@ def stages_that_change(document: Document, before: Any, after: Any) -> set[str]:
 
 def settings(document: Document, conf: Path) -> dict[str, Any]:
     """The resolved configuration of the document's cell in `CELLS`."""
-    with initialize_config_dir(str(conf / document.conf), version_base="1.3"):
+    with initialize_config_dir(str(conf / document.name), version_base="1.3"):
         search = f"hydra.searchpath=['file://{conf}']"
         config = compose("config", overrides=[search, *CELLS[document.name][1]])
     return OmegaConf.to_container(config, resolve=True)
@@ -155,7 +156,7 @@ def test_every_shared_key_reruns_the_stages_whose_configuration_it_changes_and_n
     document, file, project, dependencies
 ):
     """Something of each section of the files that all stages share, changed by itself."""
-    file = (Path(document.conf) / file).as_posix()
+    file = (Path(document.name) / file).as_posix()
     path = project / "conf" / file
     text = path.read_text()
     values = yaml.safe_load(text)
@@ -193,7 +194,7 @@ def test_every_group_reruns_the_stages_that_it_decides_and_no_other(
     document, project, dependencies
 ):
     """Another choice in the root configuration, and another value in the chosen file."""
-    root = Path(document.conf) / "config.yaml"
+    root = Path(document.name) / "config.yaml"
     text = (project / "conf" / root).read_text()
     for choice in (c for c in yaml.safe_load(text)["defaults"] if isinstance(c, dict)):
         ((group, name),) = choice.items()
@@ -202,7 +203,7 @@ def test_every_group_reruns_the_stages_that_it_decides_and_no_other(
             change = (root, re.sub(rf"- {group}: \S+", f"- {group}: another", text, count=1))
             assert change[1] != text
             assert stages_that_see(change, project, dependencies) == users, group
-        folder = project / "conf" / document.conf / group
+        folder = project / "conf" / document.name / group
         files = sorted(folder.glob("*.yaml")) if users else []
         chosen = "l2" if group == "rewire" else name
         for file in (f for f in files if f.stem == chosen):
@@ -223,7 +224,7 @@ def test_more_restarts_evaluate_anew_and_other_audit_images_train_nothing(projec
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_every_profile_has_the_sections_that_stages_depend_on(document):
-    for path in (ROOT / "conf" / document.conf / "profile").glob("*.yaml"):
+    for path in (ROOT / "conf" / document.name / "profile").glob("*.yaml"):
         assert list(profile_faults(yaml.safe_load(path.read_text()), document, ROOT)) == []
 
 

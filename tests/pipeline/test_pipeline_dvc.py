@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rewire.stages.documents import SELECTIONS
+from rewire.pipeline.document import SELECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 CELL_STAGES = ("train", "prune", "evaluate", "structure")
 # Stage of the second document → the list of cells in params.yaml that it runs.
-BLOG_STAGES = {
-    "blog_train": "cells",
-    "blog_noise": "cells",
-    "blog_curves": "pruned",
-    "blog_adaptive": "pruned",
-    "blog_transfer": "transfer",
-    "blog_decoupled": "decoupled",
+ARTICLE_STAGES = {
+    "article_train": "cells",
+    "article_noise": "cells",
+    "article_curves": "pruned",
+    "article_adaptive": "pruned",
+    "article_transfer": "transfer",
+    "article_decoupled": "decoupled",
 }
 
 
@@ -54,11 +54,11 @@ def test_dvc_sees_every_cell_of_every_stage(listed):
         for rewire in axes["rewire"]
         for seed in axes["seeds"]
     }
-    blog = {
+    article = {
         f"{stage}@{cell}-{seed}"
-        for stage, listing in BLOG_STAGES.items()
-        for cell in PARAMS["blog"][listing]
-        for seed in PARAMS["blog"]["seeds"]
+        for stage, listing in ARTICLE_STAGES.items()
+        for cell in PARAMS["article"][listing]
+        for seed in PARAMS["article"]["seeds"]
     }
     thesis = {f"{s}@{cell}" for s in CELL_STAGES for cell in cells}
     audited = {
@@ -68,7 +68,7 @@ def test_dvc_sees_every_cell_of_every_stage(listed):
     }
     assert audited
     surrogates = {f"surrogates@{cell}-{seed}" for cell in axes["audited"] for seed in axes["seeds"]}
-    assert set(listed) == thesis | audited | surrogates | blog | {"tables", "report"}
+    assert set(listed) == thesis | audited | surrogates | article | {"tables", "report"}
 
 
 def test_audits_read_another_network_through_the_list_of_those_that_there_are():
@@ -86,17 +86,17 @@ def test_audits_read_another_network_through_the_list_of_those_that_there_are():
 
 
 def test_lists_of_the_second_document_fit_together():
-    blog = PARAMS["blog"]
-    experiments = {path.stem for path in (ROOT / "conf" / "blog" / "experiment").glob("*.yaml")}
-    assert set(blog["cells"]) <= experiments
+    article = PARAMS["article"]
+    experiments = {path.stem for path in (ROOT / "conf" / "article" / "experiment").glob("*.yaml")}
+    assert set(article["cells"]) <= experiments
     for listing in ("pruned", "transfer", "decoupled"):
-        assert set(blog[listing]) <= set(blog["cells"])
+        assert set(article[listing]) <= set(article["cells"])
     # The transfer stage reads the noise of all three heads.
-    assert {f"ann-{head}" for head in ("lq", "rq", "sce")} <= set(blog["cells"])
+    assert {f"ann-{head}" for head in ("lq", "rq", "sce")} <= set(article["cells"])
 
 
 def test_axis_values_are_safe_in_a_shell_and_in_hydra():
-    for axes in (PARAMS["thesis"], PARAMS["blog"]):
+    for axes in (PARAMS["thesis"], PARAMS["article"]):
         for value in (value for values in axes.values() for value in values):
             assert re.fullmatch(r"[A-Za-z0-9_.-]+", str(value))
 
@@ -112,7 +112,7 @@ def test_every_override_is_quoted_and_every_dependency_exists():
                 assert (ROOT / dependency).exists(), (name, dependency)
 
 
-@pytest.mark.parametrize("stage", [*CELL_STAGES, "audit", *BLOG_STAGES])
+@pytest.mark.parametrize("stage", [*CELL_STAGES, "audit", *ARTICLE_STAGES])
 def test_outs_are_the_files_that_the_stage_vouches_for(stage):
     source = (ROOT / "src" / "rewire" / "stages" / f"{stage}.py").read_text()
     names = {Path(out).name for out in PIPELINE[stage]["outs"]}

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from stages.small import SMALL
+from helpers.small import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_FROM = ("src", "conf", "LICENSE", "MANIFEST.in", "README.md", "params.yaml",
@@ -69,7 +69,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def test_the_installed_package_trains(installed, tmp_path):
-    call(installed, "-m", "rewire.stages.train", *SMALL, "output=results", folder=tmp_path)
+    call(installed, "-m", "rewire", "thesis", "train", *SMALL, "output=results", folder=tmp_path)
     (cell,) = (tmp_path / "results" / "quick" / "train").iterdir()
     assert (cell / "manifest.json").is_file()
     assert json.loads((cell / "metrics.json").read_text())["steps"] > 0
@@ -77,7 +77,7 @@ def test_the_installed_package_trains(installed, tmp_path):
 
 def test_it_brings_its_configuration_data_and_the_sources_of_its_engine(installed, tmp_path):
     text = (
-        "import rewire; from pathlib import Path; from rewire.stages.entry import CONF;"
+        "import rewire; from pathlib import Path; from rewire.cli import CONF;"
         "package = Path(rewire.__file__).parent;"
         "print(CONF == package / 'conf', *sorted(p.name for p in package.glob('engine/native/*')),"
         "*sorted(p.name for p in package.glob('reporting/html/[st]*/*')),"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from pruning.toys_pruned import PIXELS, Network, loop_activated, loop_inputs
+from helpers.toys_pruned import PIXELS, Network, loop_activated, loop_inputs
 from torch import Tensor
 
 from rewire.errors import InputError

@@ -21,7 +21,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
+from rewire import cli as entry
 from rewire.attacks.universal_files import load_noise, save_noise
+from rewire.config.article import TABLE as ARTICLE
+from rewire.config.rules import Rule
+from rewire.config.thesis import TABLE as THESIS
 from rewire.data import cifar10, embedded, mnist
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger, save_ledger
@@ -29,10 +33,7 @@ from rewire.files import read_json, write_json
 from rewire.models.artifact import load_dense, load_network, save_dense, save_network
 from rewire.models.dense import build_dense
 from rewire.models.factory import build_model
-from rewire.stages import entry
-from rewire.stages.common import sibling
-from rewire.stages.validation_blog_rules import BLOG
-from rewire.stages.validation_rules import THESIS, Rule
+from rewire.pipeline.run_cell import sibling
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
 
@@ -105,7 +106,7 @@ def overrides(table):
 
 
 @examples(12, many=500)
-@pytest.mark.parametrize(("stage", "table"), [("evaluate", THESIS), ("blog_noise", BLOG)])
+@pytest.mark.parametrize(("stage", "table"), [("evaluate", THESIS), ("article_noise", ARTICLE)])
 def test_malformed_configurations(count, stage, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reached = []

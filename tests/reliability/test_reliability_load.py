@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stages.small import ROOT, run
+from helpers.small import ROOT, run
 
 from rewire.files import MANIFEST, sha256
 
@@ -91,8 +91,8 @@ def test_a_sweep_of_200_trainings_loses_and_mixes_nothing(tmp_path):
 # over the time that imports take.
 STARTS = """
 import json, multiprocessing, os, sys
-from stages.small import composed
-from rewire.stages import train
+from helpers.small import composed
+from rewire.thesis import train
 import rewire.training.runner
 
 def begin(barrier, overrides, path):

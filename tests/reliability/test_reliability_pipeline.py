@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from stages.small import ROOT
+from helpers.small import ROOT
 
-from rewire.stages.check import check
-from rewire.stages.mend import mend
+from rewire.tools.repair_lock import mend
+from rewire.tools.verify_lock import check
 
 KILLS, AT_ONCE = 10, 2
 WORTH_TELLING = re.compile("^(mended|finished already|waiting|resum|Running|WARNING|ERROR)")
@@ -93,11 +93,11 @@ def pipeline(tmp_path_factory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    stages = {name: stage for name, stage in stages.items() if not name.startswith("blog")}
+    stages = {name: stage for name, stage in stages.items() if not name.startswith("article")}
     tables = stages["tables"]
-    kept = [p for p in tables["params"] if "blog" not in str(p)]
+    kept = [p for p in tables["params"] if "article" not in str(p)]
     tables |= {"cmd": tables["cmd"][:1], "params": kept}
-    tables["deps"] = [n for n in tables["deps"] if "blog" not in n]
+    tables["deps"] = [n for n in tables["deps"] if "article" not in n]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["params.yaml"], "stages": stages}))
     cells = ["natural-s0.95"]
     axes = {"cells": cells, "rewire": ["l2"], "seeds": [0], "audited": cells}

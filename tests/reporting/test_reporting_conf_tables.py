@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rewire.reporting.cells import VERDICTS
-from rewire.reporting.published import load_spec
-from rewire.reporting.tables import build_table, write_table
+from rewire.reporting.build_table import build_table, write_table
+from rewire.reporting.table import VERDICTS
+from rewire.reporting.table_spec import load_spec
 
 SPECS = sorted((Path(__file__).parents[2] / "conf" / "table").glob("*.yaml"))
 NOTE = "Some profile in words."

@@ -9,7 +9,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
-from reporting.toys_report import PNG, STRATEGIES, TRICKY, article, report, thesis
+from helpers.toys_report import PNG, STRATEGIES, TRICKY, article, report, thesis
 
 from rewire.reporting.html.page import as_data, render_report
 from rewire.reporting.render import difference_text, interval_text, value_text
@@ -122,7 +122,7 @@ def test_an_explanation_says_counts_file_command_commit_flags_and_doubts(page):
         "13 of 100 images right",
         "quick/evaluate/trades-s0.95-l2-seed0/metrics.json",
         "trained.robust.accuracy",
-        "python -m rewire.stages.evaluate rewire=l2",
+        "rewire thesis evaluate rewire=l2",
         "0123456789ab",
         "Seed 0",
         "† noise fools more",

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from reporting.toys_report import STRATEGIES, TRICKY, report, view
+from helpers.toys_report import STRATEGIES, TRICKY, report, view
 
 from rewire.reporting.html.page import render_report
 
@@ -101,11 +101,11 @@ def test_a_column_of_numbers_sorts_both_ways_by_what_is_chosen(visit):
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_a_long_table_shows_its_first_rows_until_all_are_asked_for(visit, size):
     page = visit(size)
-    rows = page.locator("#blog_table1 tbody tr")
+    rows = page.locator("#article_table1 tbody tr")
     assert [row.is_visible() for row in rows.all()].count(True) == 6 < rows.count()
-    page.click("#blog_table1 .more")
+    page.click("#article_table1 .more")
     assert all(row.is_visible() for row in rows.all())
-    page.click("#blog_table1 .more")
+    page.click("#article_table1 .more")
     assert [row.is_visible() for row in rows.all()].count(True) == 6
 
 
@@ -127,7 +127,7 @@ def test_a_click_on_a_number_explains_it(visit, size):
     page.click(f"[data-explain='thesis_table3-1-{STRATEGIES.index('weighted')}']")
     text = page.locator("#explain").inner_text()
     assert "14 of 100 images right" in text
-    assert "python -m rewire.stages.evaluate rewire=weighted" in text
+    assert "rewire thesis evaluate rewire=weighted" in text
     assert "0123456789ab" in text
     assert TRICKY in text
     page.click("#explain .close")
@@ -191,7 +191,7 @@ def test_matrices_switch_zoom_and_tell_a_single_weight(visit):
 
 def test_the_weights_that_are_told_are_the_network_s(visit):
     """Every place of a small layer, asked one by one."""
-    from reporting.toys_report import network
+    from helpers.toys_report import network
 
     page = visit()
     weight = network(0)["dense2"]

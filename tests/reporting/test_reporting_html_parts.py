@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reporting.toys_blog import PLOTS, published, published_run
-from reporting.toys_report import CONF, NOTE, audit, history, results, view
+from helpers.toys_article import PLOTS, published, published_run
+from helpers.toys_report import CONF, NOTE, audit, history, results, view
 
-from rewire.reporting.blog_data import as_run
-from rewire.reporting.blog_table import ordering
-from rewire.reporting.cells import COMPARABLE_PROFILE
+from rewire.article.report.best_performance import ordering
+from rewire.article.report.charts import curves_gallery
+from rewire.article.report.runs import as_run
+from rewire.reporting.build_table import build_table
 from rewire.reporting.html import findings
-from rewire.reporting.html.charts import curves_gallery, sanity_gallery, training_gallery
-from rewire.reporting.html.matrices import pack_layer, varints
-from rewire.reporting.published import load_spec
-from rewire.reporting.tables import build_table
+from rewire.reporting.table import COMPARABLE_PROFILE
+from rewire.reporting.table_spec import load_spec
+from rewire.thesis.report.charts import sanity_gallery, training_gallery
+from rewire.thesis.report.matrices import pack_layer, varints
 
 
 def unpacked(layer) -> np.ndarray:
@@ -124,7 +125,7 @@ def test_the_order_of_strategies_is_judged_at_full_scale_alone():
 
 def test_headlines_without_data_are_left_out():
     assert findings.thesis_findings({}, [], []) == ()
-    spec = load_spec(CONF / "blog" / "table" / "blog_table1.yaml")
+    spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
     empty = build_table(spec, [], profile="quick", note=NOTE)
     claims = [{"verdict": "undecided", "seeds": 0}]
     assert findings.article_findings(empty, ordering([]), claims, ()) == ()

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from rewire.errors import InputError
-from rewire.reporting.cells import Cell
+from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import decimals, escape_latex, to_csv, to_latex, to_markdown
-from rewire.reporting.tables import build_table, write_table
+from rewire.reporting.table import Cell
 
 QUICK = "Quick profile: few images, few epochs. Not comparable with the published numbers."
 

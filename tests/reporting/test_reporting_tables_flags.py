@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import to_csv, to_latex, to_markdown
-from rewire.reporting.tables import build_table, write_table
 
 WEAK = {"name": "transfer", "reason": "images made on another network leave 1.0 % correct"}
 OTHER = {"name": "restarts", "reason": "the last of 2 restarts still fools 9.0 %"}
@@ -100,7 +100,7 @@ def test_csv_has_a_column_of_reasons(flags, text):
 
 
 def test_a_number_of_an_old_network_is_left_out_and_its_command_named():
-    command = "python -m rewire.stages.evaluate profile=paper seed=0"
+    command = "rewire thesis evaluate profile=paper seed=0"
     stale = result("random", None) | {"metrics": {}, "outdated": {"robust": command}}
     table = build_table(SPEC, [stale, result("l2", [])], profile="paper", note="Paper profile.")
     cells = {(cell.row, cell.column): cell for cell in table.cells}

@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from slurm.one_node import missing, one_node
+from helpers.one_node import missing, one_node
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm.one_node import CPUS, MOST
+from helpers.one_node import CPUS, MOST
 
-from rewire.stages import cluster as module
-from rewire.stages.cluster import ClusterJobs
-from rewire.stages.jobs import Job
+from rewire.sweep import slurm as module
+from rewire.sweep.local import Job
+from rewire.sweep.slurm import ClusterJobs
 
 pytestmark = pytest.mark.slurm
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm.one_node import CPUS
-from stages.small import ROOT, run
+from helpers.one_node import CPUS
+from helpers.small import ROOT, run
 
 from rewire.files import read_json
 
@@ -147,7 +147,7 @@ def halt(cell: str, output: Path) -> None:
             command = (process / "cmdline").read_bytes().decode().split("\0")
         except OSError:  # it has ended
             continue
-        if {"rewire.stages.train", seed, f"output={output}"} <= set(command):
+        if {"rewire", "thesis", "train", seed, f"output={output}"} <= set(command):
             os.kill(int(process.name), signal.SIGSTOP)
 
 
@@ -183,7 +183,7 @@ def test_a_failed_cell_is_failed_for_slurm_too_and_its_retry_goes_there(slurm_en
     assert driver.process.returncode == 1, said
     assert "2 jobs (1 done, 1 failed) in " in said
     (retry,) = (line for line in said.splitlines() if line.startswith("  retry: "))
-    assert retry.startswith("  retry: python -m rewire.stages.train -m ")
+    assert retry.startswith("  retry: rewire thesis train -m ")
     assert retry.endswith(" ".join(ON_SLURM))
     number = next(
         line.split()[-1] for line in said.splitlines()

@@ -11,7 +11,13 @@ import pytest
 from PIL import Image
 
 from rewire.errors import InputError
-from rewire.structure.figures import ABSENT, CONNECTED, density_plot, matrix_image, matrix_plot
+from rewire.thesis.report.matrix_figures import (
+    ABSENT,
+    CONNECTED,
+    density_plot,
+    matrix_image,
+    matrix_plot,
+)
 
 
 def sparse(shape: tuple[int, ...], density: float = 0.01) -> np.ndarray:
@@ -132,7 +138,7 @@ def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn() -> None:
-    code = "import sys, rewire.structure.figures; print('matplotlib' in sys.modules)"
+    code = "import sys, rewire.thesis.report.matrix_figures; print('matplotlib' in sys.modules)"
     path = str(Path(sys.modules["rewire"].__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],

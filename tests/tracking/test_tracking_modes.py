@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stages.small import composed
+from helpers.small import composed
 
 import rewire
 from rewire.errors import InputError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake_gpu import NoWaiting
-from stages.small import SMALL
-from stages.small import run as command
+from helpers.fake_gpu import NoWaiting
+from helpers.small import SMALL
+from helpers.small import run as command
 from training.test_training_runner import assert_equal, changed, run
 
 from rewire.errors import InputError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.toys_training import CLASSES, DECAY, LR, MOMENTUM, SEED, batches, body, fit, network
 from torch import nn
 from torch.nn import functional as F
-from toys_training import CLASSES, DECAY, LR, MOMENTUM, SEED, batches, body, fit, network
 
-from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.strategies import STRATEGIES
 from rewire.models.layout import lay_out, total_size
 from rewire.models.sparse import SparseNetwork

@@ -1,6 +1,6 @@
 """Universal targeted noise: one additive image that moves every input towards a class.
 
-Blog article, as the author's notebooks generate it: SGD on the noise alone, all images relabelled
+article, as the author's notebooks generate it: SGD on the noise alone, all images relabelled
 to the target class, the noise clipped to the limit after each step.
 """
 

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rewire.connectivity.indices import sort_with_rank
+from rewire.connectivity.index_sets import sort_with_rank
 from rewire.connectivity.places import Places
 from rewire.connectivity.shells import shells_of
 from rewire.errors import unknown_name

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.budget import split_over_layers
-from rewire.connectivity.indices import (
+from rewire.connectivity.index_sets import (
     insert_sorted,
     positive_entries,
     positive_entries_beside,

@@ -24,7 +24,7 @@ SPLITS.register("balanced")(split_validation)
 
 @SPLITS.register("first")
 def split_first(train: ImageSet, *, size: int) -> tuple[ImageSet, ImageSet]:
-    """Hold out the first `size` training images, whatever their classes (blog article, MNIST).
+    """Hold out the first `size` training images, whatever their classes (article, MNIST).
 
     Args:
         train: the official training images, or a subset.
@@ -64,7 +64,7 @@ def load_data(
         test_size: number of test images to use, at least 1; None for all.
         dataset: `cifar10` or `mnist`.
         split: what is held out: `balanced`, a random class-balanced part, or `first`, the first
-            images in the official order (blog article: the first 5,000 of MNIST's 60,000).
+            images in the official order (article: the first 5,000 of MNIST's 60,000).
 
     Returns:
         (train, validation, test).

@@ -1,4 +1,4 @@
-"""Accuracy under universal noise of one network, pruned in many ways (blog article).
+"""Accuracy under universal noise of one network, pruned in many ways (article).
 
 Vectors are fixed while the network is pruned; "none" (the clean images) is the first column.
 """

@@ -1,6 +1,6 @@
 """Accuracy under universal noise: with and without every vector, on one network and across heads.
 
-Blog article; "none" (the clean images) is always the first column. Accuracies are shares in [0, 1],
+article; "none" (the clean images) is always the first column. Accuracies are shares in [0, 1],
 as in the article's plots and table.
 """
 

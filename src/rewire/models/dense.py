@@ -1,4 +1,4 @@
-"""The dense ANN and the CNN of the blog article, for MNIST."""
+"""The dense ANN and the CNN of the article, for MNIST."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class DenseNetwork(nn.Module):
 
 
 def build_dense(name: str, *, seed: int, width: float = 1.0, dropout: str = "none") -> DenseNetwork:
-    """A freshly initialised network of the blog article.
+    """A freshly initialised network of the article.
 
     Args:
         name: a key of `DENSE_MODELS`: "ann" (784-1500-800-400-10, the network behind the published

@@ -1,4 +1,4 @@
-"""Heads on one output layer: what the logits are trained to be (blog article).
+"""Heads on one output layer: what the logits are trained to be (article).
 
 SCE trains softmax(logits) by cross-entropy, LQ the logits and RQ ReLU(logits) by the quadratic
 distance to the one-hot labels. The class is read from the logits whatever the head.

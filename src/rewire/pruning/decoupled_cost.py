@@ -1,6 +1,6 @@
 """What a sparse matrix product costs in seconds, against the number of stored entries.
 
-Blog article: does pruning make the decoupled network faster? Medians of single-thread timings and
+article: does pruning make the decoupled network faster? Medians of single-thread timings and
 the line time = a + b · entries through them.
 """
 

@@ -1,4 +1,4 @@
-"""Mean inputs of weight matrices over images: what the activated metric needs (blog article)."""
+"""Mean inputs of weight matrices over images: what the activated metric needs (article)."""
 
 from __future__ import annotations
 

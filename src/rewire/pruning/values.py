@@ -1,4 +1,4 @@
-"""Pruning by value: absolute, activated, combined, and two controls (blog article).
+"""Pruning by value: absolute, activated, combined, and two controls (article).
 
 A metric gives every weight of a matrix a number; the smallest numbers go first, separately in each
 matrix, without retraining. Biases are never pruned, the output layer only on request. All rankings

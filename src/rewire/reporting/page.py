@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewire.reporting.summary import markdown_table
+from rewire.reporting.text_tables import markdown_table
 
 HOUR = 3600
 

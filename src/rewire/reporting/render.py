@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from rewire.reporting.cells import (
+from rewire.reporting.table import (
     COMPARABLE_PROFILE,
     DIFFERS,
     NOT_RUN,

@@ -1,4 +1,4 @@
-"""Show the runs of a tracking folder: `python -m rewire.tracking.dashboard FOLDER`."""
+"""Show the runs of a tracking folder: `rewire dashboard FOLDER`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def overview(runs: Iterable[Mapping[str, str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what is there; in a terminal, go on with W&B's own terminal dashboard."""
-    parser = argparse.ArgumentParser(prog="python -m rewire.tracking.dashboard")
+    parser = argparse.ArgumentParser(prog="rewire dashboard")
     parser.add_argument("folder", nargs="?", default="outputs/wandb", help="tracking.folder")
     folder = parser.parse_args(arguments).folder
     try:
@@ -69,7 +69,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", shown])
     print(f"In a terminal this opens: wandb leet {shlex.quote(shown)}")
-
-
-if __name__ == "__main__":
-    main()

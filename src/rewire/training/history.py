@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rewire.models.layout import SparseLayer
 from rewire.tracking import Tracker
-from rewire.training.fixed import FixedConnectivity
+from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.lean import pl
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import Selections

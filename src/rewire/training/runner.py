@@ -25,7 +25,7 @@ from rewire.objectives import build_objective
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.finite import Finite
-from rewire.training.fixed import FixedConnectivity
+from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.choice import choose
+from rewire.connectivity.random_subset import choose
 from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
 from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.choice import choose_unconnected
 from rewire.connectivity.nearest import nearest_unconnected
+from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.strategies.base import Demand, StrategyOptions
 from rewire.models.layout import SparseLayer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rewire.connectivity.choice import choose_unconnected
+from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions, per_layer
 from rewire.models.layout import SparseLayer
 

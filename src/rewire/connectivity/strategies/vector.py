@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.choice import choose_unconnected
-from rewire.connectivity.indices import sort_with_rank
+from rewire.connectivity.index_sets import sort_with_rank
+from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
 from rewire.models.layout import SparseLayer
 

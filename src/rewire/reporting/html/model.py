@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewire.reporting.cells import Cell, Table
+from rewire.reporting.table import Cell, Table
 
 GOOD, BAD, OPEN = "good", "bad", "open"  # how a verdict is coloured; its word says it as well
 
@@ -223,7 +223,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the article, scored; fields as of `blog_claims.score_claims`."""
+    """A claim of the article, scored; fields as of `article_claims.score_claims`."""
 
     letter: str
     text: str

@@ -21,7 +21,7 @@ from rewire.reporting.render import (
     interval_text,
     value_text,
 )
-from rewire.reporting.summary import format_value
+from rewire.reporting.text_tables import format_value
 
 SCRIPTS = ("report.js", "charts.js", "matrices.js")
 STYLES = ("report.css",)

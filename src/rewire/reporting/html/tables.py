@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rewire.reporting.build_table import build_table, measurements
 from rewire.reporting.html.model import Location, Number, Source, TableView
-from rewire.reporting.published import TableSpec
-from rewire.reporting.tables import build_table, measurements
+from rewire.reporting.table_spec import TableSpec
 
 Locate = Callable[[Mapping[str, Any], str], Location]
 """(result, metric of the row) → where the result was read."""

@@ -1,0 +1,159 @@
+"""The nearest unconnected entry of each of many connected ones (thesis, "structured" rewiring).
+
+Ours from θ alone, as the connectivity step calls it; a k-d tree over the coordinates of the
+unconnected entries, with and without building it; brute force, which sorts all distances of one
+source. The peers get these coordinates for nothing. Each method hands every entry out only once,
+to the first source that asks. Sources are as many as the re-connections of one training step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from benchmarks.harness import Row, judged, measure
+from rewire.connectivity.nearest import Search, nearest_unconnected
+from rewire.models.layout import lay_out
+from rewire.rng import generator
+
+DEVICES = ("cpu", "cuda")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "full": {
+        "shapes": [[512, 3, 3, 512], [256, 2048]],  # storage order: out, (rows, columns,) in
+        # Sparsity: shares of a layer's connections that ask, early and late in a training.
+        "sources": {0.99: [0.02, 0.002], 0.95: [0.04, 0.004]},
+        "brute_force": 2,  # sources that brute force is timed on
+        "rounds": 5,
+    },
+    "quick": {
+        "shapes": [[24, 3, 3, 16], [32, 64]],
+        "sources": {0.99: [0.2], 0.95: [0.2]},
+        "brute_force": 2,
+        "rounds": 2,
+    },
+}
+NEIGHBOURS = 8  # that the k-d tree is asked for; several sources may want the same entry
+TIMES_BRUTE_FORCE, TIMES_TREE = 1000, 200  # targets
+
+
+def run(
+    *,
+    device: torch.device,
+    cache: Path,
+    shapes: list[list[int]],
+    sources: dict[float, list[float]],
+    brute_force: int,
+    rounds: int,
+) -> list[Row]:
+    rows = []
+    for shape in shapes:
+        for sparsity, shares in sources.items():
+            for share in shares:
+                rows += compare(
+                    tuple(shape),
+                    sparsity,
+                    share=share,
+                    brute_force=brute_force,
+                    rounds=rounds,
+                    device=device,
+                )
+    return rows
+
+
+def compare(
+    shape: tuple[int, ...],
+    sparsity: float,
+    *,
+    share: float,
+    brute_force: int,
+    rounds: int,
+    device: torch.device,
+) -> list[Row]:
+    """One row per method for one layer with random connections."""
+    random = generator(0, "bench search", device=device)
+    theta = torch.rand(shape, generator=random, device=device).flatten() - sparsity
+    living, free = (theta > 0).nonzero()[:, 0], (theta <= 0).nonzero()[:, 0]
+    order = torch.randperm(len(living), generator=random, device=device)
+    sources = living[order[: max(brute_force, round(share * len(living)))]]
+    free_at, sources_at = coordinates(free, shape), coordinates(sources, shape)
+    free_points, source_points = free_at.cpu().numpy(), sources_at.cpu().numpy()
+    tree = KDTree(free_points)
+
+    layers = lay_out([("layer", shape)])
+
+    def ours() -> Tensor:
+        return nearest_unconnected(sources, theta, layers, search=Search(), generator=random)
+
+    tasks = {
+        "ours": ours,
+        "k-d tree, built before": lambda: query(tree, source_points),
+        "k-d tree": lambda: query(KDTree(free_points), source_points),
+        "brute force": lambda: sort_all(free_at, sources_at[:brute_force]),
+    }
+    timings = measure(tasks, rounds=rounds, warm_up=1, device=device)
+
+    found = squared_distances(coordinates(ours(), shape), sources_at)
+    by_tree = torch.tensor(query(tree, source_points), device=device)
+    by_force = torch.tensor(sort_all(free_at, sources_at[:brute_force]), device=device)
+    equal = {
+        "k-d tree, built before": squared_distances(free_at[by_tree], sources_at).equal(found),
+        "brute force": squared_distances(free_at[by_force], sources_at[:brute_force]).equal(
+            found[:brute_force]
+        ),
+    }
+    equal["k-d tree"] = equal["k-d tree, built before"]
+    targets = {"k-d tree": TIMES_TREE, "brute force": TIMES_BRUTE_FORCE}
+    rows = []
+    for name, timing in timings.items():
+        timed = brute_force if name == "brute force" else len(sources)
+        each = timing.median / timed
+        row = {
+            "layer": "x".join(map(str, shape)),
+            "sparsity": sparsity,
+            "method": name,
+            "sources": len(sources),
+            "sources timed": timed,
+            "us per source": 1e6 * each,
+            "iqr us": 1e6 * (timing.high - timing.low) / timed,
+        }
+        if name != "ours":
+            ours_each = timings["ours"].median / len(sources)
+            row |= judged("times ours", each / ours_each, at_least=targets.get(name))
+            row["equal distances"] = equal[name]
+        rows.append(row)
+    return rows
+
+
+def query(tree: KDTree, points: np.ndarray) -> list[int]:
+    """For each point in order the place of its nearest point in the tree that is not taken yet."""
+    chosen: dict[int, None] = {}  # ordered, and quick to ask
+    _, neighbours = tree.query(points, k=NEIGHBOURS)
+    for point, row in zip(points, neighbours.tolist(), strict=True):
+        places = row
+        while all(place in chosen for place in places):
+            places = tree.query(point, k=2 * len(places))[1].tolist()
+        chosen[next(place for place in places if place not in chosen)] = None
+    return list(chosen)
+
+
+def sort_all(free_at: Tensor, sources_at: Tensor) -> list[int]:
+    """The same by sorting the distances to all unconnected entries, one source after the other."""
+    taken: list[int] = []
+    for source in sources_at:
+        order = squared_distances(free_at, source).argsort()
+        first = order[: len(taken) + 1].tolist()
+        taken.append(next(place for place in first if place not in taken))
+    return taken
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().sum(-1)
+
+
+def coordinates(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(torch.unravel_index(index, shape), dim=-1)

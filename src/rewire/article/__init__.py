@@ -1,0 +1,1 @@
+"""The article "Pruning, cost functions and adversarial noise": its stages, and what it shows."""

@@ -1,0 +1,238 @@
+"""Second document, stage 3: accuracy under fixed noise while the network is pruned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from rewire.article.curve_settings import Curve, Pruning, curves_of, draws_of, grid, points_of
+from rewire.article.pruned_accuracy import Inputs, Rankings, judge, load_inputs
+from rewire.attacks.universal import CLEAN
+from rewire.data.images import as_float
+from rewire.evaluation.curve import pruning_curve
+from rewire.files import write_json, write_text
+from rewire.models.dense import PIXELS
+from rewire.pipeline.document import METRICS
+from rewire.pipeline.partial_results import parts
+from rewire.pipeline.run_cell import as_csv, deciding_pieces, run_cell, sibling
+from rewire.pruning.inputs import metric_images
+from rewire.pruning.values import apply_masks, weight_matrices
+from rewire.reporting.text_tables import summary_table
+from rewire.tracking import Tracker
+
+CURVES = "curves.csv"
+VALIDATION = "validation"  # the column with the held-out images, without noise
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Prune the cell that `config` names; reads what `article_train` and `article_noise` left."""
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        trained, noised = (sibling(config, overrides, f"article_{s}") for s in ("train", "noise"))
+        return measure(config, folder, tracker, trained=trained, noised=noised)
+
+    run_cell("article_curves", config, overrides, work)
+
+
+def measure(
+    config: dict[str, Any], folder: Path, tracker: Tracker, *, trained: Path, noised: Path
+) -> list[str]:
+    options = config["curves"]
+    curves, points = curves_of(options), points_of(options)
+    inputs = load_inputs(config, trained=trained, noisy=noised)
+    rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
+    sample = {key: options["common"][key] for key in ("count", "fresh")}
+    decided = deciding_pieces(config, "article_curves")
+    decided |= {"device": inputs.device.type}
+    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    with parts(folder, decided=decided) as part:
+        for name, curve in curves.items():
+            ratios = grid(options, curve.grid)
+            for draw in range(curve.draws):
+                result = part(
+                    f"{name}-{draw}",
+                    functools.partial(one_draw, inputs, rankings, curve, draw, ratios),
+                )
+                rows += curve_rows(name, draw, ratios, inputs.columns, result)
+            print(f"{name}: {curve.draws} x {len(ratios)} ratios", flush=True)
+        for draw in range(max(point_draws(point, options) for point in points.values())):
+            chosen = {n: p for n, p in points.items() if draw < point_draws(p, options)}
+            compute = functools.partial(
+                points_at, inputs, rankings, chosen, draw, options["points"]["evaluations"], sample
+            )
+            found += part(f"points-{draw}", compute)
+        means = rankings.means(draw=0, **sample)
+        metrics = {
+            "columns": inputs.columns,
+            "images": len(inputs.test),
+            "points": sorted(found, key=lambda point: list(points).index(point["point"])),
+            "dead_pixels": part(
+                "dead-pixels", functools.partial(dead_pixels, inputs, rankings, **sample)
+            ),
+            "dead_inputs": {name: int((mean == 0).sum()) for name, mean in means.items()},
+        }
+        write_text(folder / CURVES, as_csv(rows))
+        write_json(folder / METRICS, metrics)
+    report(rows, metrics, tracker)
+    tracker.artifact(
+        f"curves-{folder.name}",
+        type="evaluation",
+        files=[folder / CURVES, folder / METRICS],
+        metadata={},
+        inputs=[f"weights-{trained.name}", f"noise-{noised.name}"],
+    )
+    return [CURVES, METRICS]
+
+
+def one_draw(
+    inputs: Inputs, rankings: Rankings, curve: Curve, draw: int, ratios: Sequence[float]
+) -> dict[str, Any]:
+    """What `judge` counts along the ratios of one draw of a curve."""
+    ranked = rankings.of(
+        curve.metrics,
+        draw=draw,
+        count=curve.count,
+        fresh=curve.fresh,
+        matrices=curve.matrices,
+        include_output=curve.include_output,
+    )
+    prunings = [curve.pruning(ratio) for ratio in ratios]
+    evaluations, images = curve.evaluations, curve.images
+    return judge(inputs, ranked, prunings, evaluations=evaluations, images=images)
+
+
+def curve_rows(
+    name: str, draw: int, ratios: Sequence[float], columns: Sequence[str], result: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows of `curves.csv` of one draw of a curve, one number each."""
+    for place, (ratio, sparsity) in enumerate(zip(ratios, result["sparsity"], strict=True)):
+        start = {"curve": name, "draw": draw, "ratio": ratio, "sparsity": sparsity}
+        for evaluation, counts in result["correct"].items():
+            for column, correct in zip(columns, counts[place], strict=True):
+                number = {"correct": correct, "images": result["images"]}
+                yield start | {"evaluation": evaluation, "column": column} | number
+        if result["validation"] is not None:
+            validation = result["validation"]
+            number = {"correct": validation["correct"][place], "images": validation["images"]}
+            yield start | {"evaluation": "E1", "column": VALIDATION} | number
+
+
+def point_draws(point: Pruning, options: Mapping[str, Any]) -> int:
+    return draws_of(point, options["points"]["draws"], options)
+
+
+def points_at(
+    inputs: Inputs,
+    rankings: Rankings,
+    points: Mapping[str, Pruning],
+    draw: int,
+    evaluations: Sequence[str],
+    sample: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """One entry per point and evaluation of one draw."""
+    metrics = dict.fromkeys(metric for point in points.values() for metric in point)
+    ranked = rankings.of(metrics, draw=draw, **sample)
+    result = judge(inputs, ranked, list(points.values()), evaluations=evaluations)
+    validation, images = result["validation"], [result["images"]] * len(inputs.columns)
+    return [
+        {
+            "point": name,
+            "draw": draw,
+            "ratios": point,
+            "sparsity": result["sparsity"][place],
+            "evaluation": evaluation,
+            "correct": counts[place],
+            "images": images,
+            "validation": validation and {**validation, "correct": validation["correct"][place]},
+        }
+        for place, (name, point) in enumerate(points.items())
+        for evaluation, counts in result["correct"].items()
+    ]
+
+
+def dead_pixels(
+    inputs: Inputs, rankings: Rankings, *, count: int | None, fresh: bool
+) -> dict[str, Any]:
+    """Do weights of pixels that are black in the whole sample explain the article's steps?
+
+    Compares (E1) the whole network with one that lost exactly these weights, and with noise that
+    is zero on these pixels. A network that begins with convolutions has no such weights.
+
+    Args:
+        inputs: network, test images and noise.
+        rankings: whose draw 0 is the sample.
+        count, fresh: of the sample.
+    """
+    seed = rankings.draw_seed(0)
+    sample = metric_images(as_float(inputs.training.images), count=count, seed=seed)
+    dead = sample.flatten(1).sum(dim=0) == 0
+    name, weight = next(iter(weight_matrices(inputs.model).items()))
+    x, y = as_float(inputs.test.images), inputs.test.labels
+
+    def counts(noise: Tensor, masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
+        (correct,) = pruning_curve(
+            inputs.model, lambda masks: apply_masks(inputs.model, masks), [masks], x, y, noise
+        ).tolist()
+        return {"correct": correct, "images": [len(x)] * len(correct)}
+
+    found = {"unpruned": counts(inputs.noise, {})}
+    if not inputs.model.convolutions():
+        mask = (~dead).expand(weight.shape)
+        found["weights_pruned"] = counts(inputs.noise, {name: mask})
+    found["noise_zeroed"] = counts(inputs.noise.masked_fill(dead, 0), {})
+    pixels = int(dead.sum())
+    return {
+        "sample": len(sample),
+        "pixels": pixels,
+        "share": pixels / PIXELS,
+        "evaluation": "E1",
+        "accuracy": found,
+    }
+
+
+def report(rows: Sequence[Mapping[str, Any]], metrics: dict[str, Any], tracker: Tracker) -> None:
+    """Print the points, track points and curves."""
+    shown = []
+    for point in metrics["points"]:
+        row = {key: point[key] for key in ("point", "draw", "evaluation", "sparsity")}
+        pairs = zip(point["correct"], point["images"], strict=True)
+        clean, *noised = (100 * correct / images for correct, images in pairs)
+        row |= {CLEAN: clean, "mean of noise": sum(noised) / len(noised)}
+        if point["validation"]:
+            held_out = point["validation"]
+            row[VALIDATION] = 100 * held_out["correct"] / held_out["images"]
+        shown.append(row)
+    print(summary_table(shown), end="")
+    dead = metrics["dead_pixels"]
+    print(f"{dead['pixels']} of {PIXELS} pixels are black in {dead['sample']} training images")
+    tracker.table("points", list(shown[0]), [list(row.values()) for row in shown])
+    for row in shown:
+        if not row["draw"]:
+            name = f"{row['point']}-{row['evaluation']}"
+            tracker.summary({name: {key: row[key] for key in (CLEAN, "mean of noise")}})
+    for step, points in enumerate(curve_points(rows)):
+        tracker.log(points, step=step)
+
+
+def curve_points(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Draw 0 of every curve: per place in its grid the ratio and the shares of both kinds."""
+    places: dict[str, dict[float, dict[str, list[float]]]] = {}
+    for row in rows:
+        if row["draw"] == 0 and row["evaluation"] == "E1":
+            at = places.setdefault(row["curve"], {}).setdefault(row["ratio"], {})
+            column = row["column"] if row["column"] in (CLEAN, VALIDATION) else "noise"
+            at.setdefault(column, []).append(row["correct"] / row["images"])
+    longest = max(map(len, places.values()), default=0)
+    points: list[dict[str, float]] = [{} for _ in range(longest)]
+    for name, ratios in places.items():
+        for place, (ratio, columns) in enumerate(ratios.items()):
+            points[place][f"curves/{name}/ratio"] = ratio
+            for column, shares in columns.items():
+                points[place][f"curves/{name}/{column}"] = sum(shares) / len(shares)
+    return points

@@ -1,0 +1,284 @@
+"""Second document: the CNN with decoupled convolutions, pruned copy by copy, and what that costs.
+
+Times differ between equal runs: cost.json and cost.png are no part of the stage's result.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from scipy import sparse
+from torch import Tensor
+
+from rewire.article.noise_vectors import first_images
+from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
+from rewire.attacks.checks import check_count, check_real
+from rewire.attacks.judge import is_correct, predict_logits
+from rewire.attacks.universal import CLEAN, apply_noise, pair_label
+from rewire.attacks.universal_files import load_noise
+from rewire.data.checks import check_count as check_range
+from rewire.data.images import ImageSet, as_float
+from rewire.errors import InputError, unknown_name
+from rewire.files import write_json
+from rewire.models.artifact import load_dense
+from rewire.models.dense import DENSE_MODELS, Architecture, DenseNetwork
+from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
+from rewire.pipeline.partial_results import parts
+from rewire.pipeline.run_cell import deciding_pieces, load_images, run_cell, sibling
+from rewire.pruning.decoupled import (
+    SCORES,
+    DecoupledLayer,
+    DecoupledNetwork,
+    dense_as_csr,
+    logits_of,
+    prune_entries,
+)
+from rewire.pruning.decoupled_cost import BACKENDS, layer_cost
+from rewire.reporting.text_tables import summary_table
+from rewire.rng import generator
+from rewire.tracking import Tracker
+
+FIGURE, COST = "decoupled.png", "cost.json"
+EVALUATION = "E1"  # as the article: x + n, unclipped
+COMPARED = 100  # images on which the decoupled network must give the logits of the CNN
+TOLERANCE = 1e-4
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Judge the cell that `config` names; reads what `article_train` and `article_noise` left."""
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        sources = {
+            stage: sibling(config, overrides, stage) for stage in ("article_train", "article_noise")
+        }
+        return measure(config, sources, folder, tracker)
+
+    run_cell("article_decoupled", config, overrides, work)
+
+
+def measure(
+    config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
+) -> list[str]:
+    options = config["decoupled"]
+    check(config["network"]["name"], options)
+    model = load_dense(sources["article_train"] / WEIGHTS, expected=config["network"])
+    columns, noise = vectors(sources["article_noise"] / NOISE, options)
+    train, _, test = load_images(config)
+    judged = first_images(test, options["images"], name="decoupled.images")
+    network = decoupled(model)
+    means = metric_means(network, train, count=options["metric_images"], seed=config["seed"])
+    metrics: dict[str, Any] = {
+        "columns": columns,
+        "evaluation": EVALUATION,
+        "images": len(judged),
+        "metric_images": options["metric_images"],
+        "layers": [described(layer, means[layer.name]) for layer in network.layers],
+        "largest_difference": largest_difference(model, network, judged),
+        "points": [],
+    }
+    count = functools.partial(judge, data=judged, noise=noise, batch_size=options["batch_size"])
+    decided = deciding_pieces(config, "article_decoupled")
+    with parts(folder, decided=decided) as part:
+        for name, layers, metric, ratios in [(CLEAN, [], CLEAN, [0.0]), *plan(options)]:
+            compute = functools.partial(
+                points_of, network, means, count, name, layers, metric, ratios
+            )
+            metrics["points"] += part(f"{name}-{metric}", compute)
+        write_json(folder / METRICS, metrics)
+        timed = dict(options["cost"])
+        cost = layer_cost(network, means, ratios=options["ratios"][timed["metric"]], **timed)
+        write_json(folder / COST, cost)
+    report(metrics, cost, options["column"], folder, tracker)
+    return [METRICS, FIGURE]
+
+
+def check(network: str, options: Mapping[str, Any]) -> None:
+    """Refuse, before anything is computed, what would fail late."""
+    if not DENSE_MODELS[network].convolutions:
+        fit = [name for name in DENSE_MODELS if DENSE_MODELS[name].convolutions]
+        raise InputError(f"network '{network}' has no convolutions. Allowed: {', '.join(fit)}.")
+    check_count("decoupled.batch_size", options["batch_size"])
+    known = layer_names(DENSE_MODELS[network])
+    for name, layers, metric, ratios in plan(options):
+        if not layers:
+            raise InputError(f"decoupled.points.{name} has no layers. Allowed: at least one.")
+        for layer in layers:
+            if layer not in known:
+                raise unknown_name("layer to prune", layer, known)
+        SCORES[metric]  # refuses an unknown name
+        for ratio in ratios:
+            check_real(f"a ratio of decoupled.points.{name}", ratio, above=0, at_most=1)
+    cost = options["cost"]
+    if cost["metric"] not in options["ratios"]:
+        raise unknown_name("decoupled.cost.metric", cost["metric"], options["ratios"])
+    for backend in cost["backends"]:
+        BACKENDS[backend]  # refuses an unknown name
+    for count in (*cost["batch_sizes"], cost["repeats"]):
+        check_count("a number of decoupled.cost", count)
+
+
+def layer_names(architecture: Architecture) -> list[str]:
+    """Names of the layers in the decoupled network."""
+    convs = [f"conv{number + 1}" for number, _ in enumerate(architecture.convolutions)]
+    return [*convs, *(f"fc{number + 1}" for number, _ in enumerate(architecture.hidden)), "out"]
+
+
+def plan(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str], str, list[float]]]:
+    """(name, layers, metric, ratios) of everything that is pruned."""
+    for name, point in options["points"].items():
+        for metric, ratios in point.get("ratios", options["ratios"]).items():
+            yield name, point["layers"], metric, ratios
+
+
+def vectors(path: Path, options: Mapping[str, Any]) -> tuple[list[str], Tensor]:
+    """Names of the columns, "none" first, and the vectors (V, 784) behind the others."""
+    noise, pairs, _ = load_noise(path)
+    labels = [pair_label(pair) for pair in pairs]
+    if options["column"] not in labels:
+        raise InputError(
+            f"decoupled.column is {options['column']!r}, which is not in '{path}'. "
+            f"Allowed: {', '.join(labels)}; noise.pairs makes others."
+        )
+    if not options["every_column"]:
+        chosen = labels.index(options["column"])
+        labels, noise = [labels[chosen]], noise[chosen : chosen + 1]
+    return [CLEAN, *labels], noise
+
+
+def decoupled(model: DenseNetwork) -> DecoupledNetwork:
+    """`model` with sparse convolutions; dense layers stay dense, which is faster."""
+    linears = [*model.hidden.values(), model.output]
+    convs = list(model.convolutions().values())
+    return DecoupledNetwork.from_modules(convs, linears, sparse_linears=False)
+
+
+def metric_means(
+    network: DecoupledNetwork, train: ImageSet, *, count: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Mean input of every layer over `count` training images, drawn without replacement."""
+    check_range("decoupled.metric_images", count, low=1, high=len(train))
+    drawn = torch.randperm(len(train), generator=generator(seed, "metric images", 0))[:count]
+    return network.mean_inputs(as_float(train.take(drawn).images).numpy())
+
+
+def described(layer: DecoupledLayer, mean: np.ndarray) -> dict[str, Any]:
+    """Shape and entries of a layer; active ones have an input whose mean is not 0."""
+    inputs, outputs = layer.weight.shape
+    entries = {"entries": layer.entries, "active_entries": layer.active_entries(mean)}
+    return {"name": layer.name, "inputs": inputs, "outputs": outputs} | entries
+
+
+def largest_difference(model: DenseNetwork, network: DecoupledNetwork, data: ImageSet) -> float:
+    """Largest |difference| of the two networks' logits on the first images.
+
+    Raises:
+        InputError: if it is more than `TOLERANCE`, or not a number.
+    """
+    x = as_float(data.images[:COMPARED])
+    expected = predict_logits(model, x, batch_size=len(x)).numpy()
+    difference = float(np.abs(network(x.numpy()) - expected).max())
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"logits of the decoupled network differ from the CNN's by {difference:.2g}. "
+            f"Allowed: at most {TOLERANCE:g}; train the network again if its weights are huge."
+        )
+    return difference
+
+
+def points_of(
+    network: DecoupledNetwork,
+    means: Mapping[str, np.ndarray],
+    count: Callable[[list[DecoupledNetwork]], list[dict[str, list[int]]]],
+    name: str,
+    layers: Sequence[str],
+    metric: str,
+    ratios: Sequence[float],
+) -> list[dict[str, Any]]:
+    """Per ratio what was pruned and its counts; `sparsity` is of all these layers together."""
+    counts = count([prune_layers(network, layers, metric, ratio, means) for ratio in ratios])
+    sizes = [layer.entries for layer in network.layers if layer.name in layers]
+    labels = {"point": name, "layers": list(layers), "metric": metric}
+    removed = [sum(int(ratio * size) for size in sizes) for ratio in ratios]
+    return [
+        labels | {"ratio": ratio, "sparsity": gone / max(1, sum(sizes))} | found
+        for ratio, gone, found in zip(ratios, removed, counts, strict=True)
+    ]
+
+
+def prune_layers(
+    network: DecoupledNetwork,
+    names: Sequence[str],
+    metric: str,
+    ratio: float,
+    means: Mapping[str, np.ndarray],
+) -> DecoupledNetwork:
+    """`network` without the smallest entries of some layers, each by itself."""
+    matrices = {}
+    for layer in network.layers:
+        if layer.name in names:
+            whole = layer.weight
+            matrix = whole if sparse.issparse(whole) else dense_as_csr(whole)
+            kept = prune_entries(matrix, SCORES[metric](matrix, means[layer.name]), ratio)
+            matrices[layer.name] = kept if sparse.issparse(whole) else kept.toarray()
+    return network.pruned(matrices)
+
+
+def judge(
+    networks: Sequence[DecoupledNetwork], data: ImageSet, noise: Tensor, *, batch_size: int
+) -> list[dict[str, list[int]]]:
+    """Correct images of every network without noise and under every vector.
+
+    Returns:
+        Per network lists of 1 + V: `correct` by the largest logit, `as_run` by the largest
+        ReLU(logit) as in the author's code, where an output without a positive entry counts as
+        class 0, and `images`.
+    """
+    correct, as_run = np.zeros((2, len(networks), 1 + len(noise)), int)
+    for start in range(0, len(data), batch_size):
+        x = as_float(data.images[start : start + batch_size])
+        y = data.labels[start : start + batch_size]
+        for column, fed in enumerate([x, *apply_noise(x, noise, evaluation=EVALUATION)]):
+            for row, found in enumerate(logits_of(networks, fed.numpy())):
+                logits = torch.from_numpy(found)
+                correct[row, column] += int(is_correct(logits, y).sum())
+                as_run[row, column] += int(is_correct(logits.relu(), y).sum())
+    images = [len(data)] * (1 + len(noise))
+    return [
+        {"correct": right.tolist(), "as_run": ran.tolist(), "images": images}
+        for right, ran in zip(correct, as_run, strict=True)
+    ]
+
+
+def report(
+    metrics: dict[str, Any], cost: dict[str, Any], column: str, folder: Path, tracker: Tracker
+) -> None:
+    """Figures, the tracked numbers, and tables on the terminal."""
+    drawn = robustness_plot(metrics["points"], metrics["columns"], path=folder / FIGURE)
+    tracker.image("decoupled/accuracy", drawn)
+    tracker.image("decoupled/cost", cost_plot(cost, path=folder / "cost.png"))
+    rows = [accuracies(point, metrics["columns"], column) for point in metrics["points"]]
+    tracker.table("decoupled", list(rows[0]), [list(row.values()) for row in rows])
+    tracker.summary({"largest_difference": metrics["largest_difference"]})
+    print(f"largest difference of the logits {metrics['largest_difference']:.1e}")
+    print(summary_table(rows), end="")
+    for fit in cost["fits"]:
+        print(
+            f"{fit['backend']}, {fit['batch_size']} images: {1e6 * fit['a']:.0f} us + "
+            f"{1e9 * fit['b']:.3f} ns per entry, R2 {fit['r2']:.3f}"
+        )
+
+
+def accuracies(point: Mapping[str, Any], columns: Sequence[str], column: str) -> dict[str, Any]:
+    """One row of the printed table: percent without noise, under one vector, mean of all."""
+    values = [100 * c / n for c, n in zip(point["correct"], point["images"], strict=True)]
+    row = {key: point[key] for key in ("point", "metric", "ratio")}
+    row |= {CLEAN: values[0], column: values[columns.index(column)]}
+    if len(values) > 2:
+        row["mean of all noise"] = sum(values[1:]) / len(values[1:])
+    return row

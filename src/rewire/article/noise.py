@@ -1,0 +1,174 @@
+"""Second document, stage 2: universal noise on one trained network, and what it does to it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from torch import Tensor
+
+from rewire.article.noise_vectors import (
+    Counts,
+    check_distinct,
+    judged,
+    load_inputs,
+    make_vectors,
+    noise_batches,
+    noise_recipe,
+)
+from rewire.article.report.noise_figure import noise_plot
+from rewire.attacks.universal import (
+    EVALUATIONS,
+    VARIANTS,
+    Pair,
+    check_recipe,
+    column_labels,
+    pair_label,
+)
+from rewire.attacks.universal_files import save_noise
+from rewire.files import write_json
+from rewire.pipeline.document import METRICS
+from rewire.pipeline.partial_results import parts
+from rewire.pipeline.run_cell import deciding_pieces, run_cell, sibling
+from rewire.tracking import Tracker
+from rewire.training.device import choose_device
+
+PICTURE = "noise.png"
+TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability arm may choose
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Make and judge noise on the cell that `config` names; reads what `article_train` left."""
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        return attack(config, sibling(config, overrides, "article_train"), folder, tracker)
+
+    run_cell("article_noise", config, overrides, work)
+
+
+def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker) -> list[str]:
+    noise = config["noise"]
+    recipe = noise_recipe(noise, choose_device(config["trainer"]["device"]))
+    check_distinct(noise["pairs"])
+    trials = trials_of(noise["trainability"], recipe)
+    inputs = load_inputs(config, source)
+    draw = noise_batches(inputs.training, batch_size=noise["batch_size"], seed=config["seed"])
+    decided = deciding_pieces(config, "article_noise")
+    decided |= {"device": inputs.device.type, "recipe": recipe}
+
+    with parts(folder, decided=decided) as part:
+
+        def make(name: str, pairs: Sequence[Pair], variant: str, recipe: dict[str, Any]) -> Tensor:
+            return make_vectors(
+                part, name, inputs.model, draw, pairs=pairs, variant=variant, **recipe
+            )
+
+        def judge(name: str, vectors: Tensor, pairs: Sequence[Pair], evaluation: str) -> Any:
+            return part(
+                f"accuracy-{name}-{evaluation}",
+                functools.partial(
+                    judged, inputs.model, inputs.test, vectors, pairs, evaluation=evaluation
+                ),
+            )
+
+        made = {variant: make(variant, noise["pairs"], variant, recipe) for variant in VARIANTS}
+        metrics = {
+            "pairs": noise["pairs"],
+            "columns": column_labels(noise["pairs"]),
+            "steps": recipe["steps"],
+            "precision": recipe["precision"],
+            "accuracy": {
+                variant: {e: judge(variant, vectors, noise["pairs"], e) for e in EVALUATIONS}
+                for variant, vectors in made.items()
+            },
+            "trainability": trainability(trials, noise["trainability"]["pairs"], make, judge),
+        }
+        files = [f"noise_{variant}.safetensors" for variant in made]
+        for name, (variant, vectors) in zip(files, made.items(), strict=True):
+            save_noise(folder / name, vectors, pairs=noise["pairs"], variant=variant)
+        pixels = draw_noise(made, noise["pairs"], folder / PICTURE)
+        write_json(folder / METRICS, metrics)
+    tell(metrics, tracker)
+    tracker.image("noise", pixels)
+    tracker.artifact(
+        f"noise-{folder.name}",
+        type="noise",
+        files=[folder / name for name in files],
+        metadata={key: metrics[key] for key in ("columns", "steps", "precision")},
+        inputs=[f"weights-{source.name}"],
+    )
+    return [*files, METRICS, PICTURE]
+
+
+def trials_of(
+    settings: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The runs of the trainability arm as (what they choose, options of `make_noise`).
+
+    Raises:
+        InputError: for a value that is not allowed; nothing has been computed then.
+    """
+    trials = []
+    for run in settings["runs"]:
+        chosen = {key: run[key] for key in TRIAL}
+        options = {**recipe, **chosen, "steps": settings["steps"]}
+        check_recipe(pairs=settings["pairs"], **options)
+        trials.append((chosen, options))
+    return trials
+
+
+def trainability(
+    trials: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+    pairs: Sequence[Pair],
+    make: Callable[..., Tensor],
+    judge: Callable[..., dict[str, Counts]],
+) -> list[dict[str, Any]]:
+    """Accuracy (E1, all test images) under G1 noise of every loss and optimiser tried."""
+    results = []
+    for chosen, options in trials:
+        name = "trial-" + "-".join(map(str, chosen.values()))
+        found = judge(name, make(name, pairs, "G1", options), pairs, "E1")["all"]
+        columns = zip(pairs, found["correct"][1:], found["images"][1:], strict=True)
+        results += [
+            {**chosen, "column": pair_label(pair), "correct": correct, "images": images}
+            for pair, correct, images in columns
+        ]
+    return results
+
+
+def draw_noise(made: Mapping[str, Tensor], pairs: Sequence[Pair], path: Path) -> np.ndarray:
+    """All vectors as a PNG, one variant below the other."""
+    panels = [
+        (f"{pair_label(pair)}  {variant}", vector.numpy(), pair[1])
+        for variant, vectors in made.items()
+        for pair, vector in zip(pairs, vectors, strict=True)
+    ]
+    title = "universal noise, class/limit: blue -limit, red +limit"
+    return noise_plot(panels, path=path, suptitle=title)
+
+
+def tell(metrics: Mapping[str, Any], tracker: Tracker) -> None:
+    """Print the article's and the valid accuracies, and track all of them."""
+    shares = {
+        f"{variant}-{evaluation}": 100 * np.divide(found["all"]["correct"], found["all"]["images"])
+        for variant, evaluations in metrics["accuracy"].items()
+        for evaluation, found in evaluations.items()
+    }
+    rows = [
+        [column, *(float(values[number]) for values in shares.values())]
+        for number, column in enumerate(metrics["columns"])
+    ]
+    print(f"accuracy %  {'  '.join(shares)}  (E1 unclipped, E2 clipped to [0, 1])")
+    for column, *values in rows:
+        print(f"{column:<10}" + "".join(f"{value:7.2f}" for value in values))
+    tracker.summary(
+        {"clean accuracy": rows[0][1]}
+        | {f"mean accuracy/{name}": float(values[1:].mean()) for name, values in shares.items()}
+    )
+    tracker.table("accuracy", ["column", *(f"{name} %" for name in shares)], rows)
+    if trials := metrics["trainability"]:
+        tracker.table("trainability", list(trials[0]), [list(trial.values()) for trial in trials])

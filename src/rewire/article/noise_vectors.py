@@ -1,0 +1,201 @@
+"""From the configured group `noise` to vectors and counts (second document)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rewire.attacks.universal import CLASSES, Pair, check_recipe, make_noise, pair_label
+from rewire.data.batches import TrainBatches
+from rewire.data.checks import check_count
+from rewire.data.images import ImageSet, as_float
+from rewire.errors import InputError
+from rewire.evaluation.noise import accuracy_under_noise
+from rewire.models.artifact import load_dense
+from rewire.models.dense import DenseNetwork
+from rewire.pipeline.document import WEIGHTS
+from rewire.pipeline.partial_results import Part
+from rewire.pipeline.run_cell import load_images
+from rewire.rng import derive_seed
+from rewire.training.device import choose_device, choose_precision, use_threads
+
+Draw = Callable[[], Iterator[Tensor]]
+"""Starts a sequence of float batches (batch_size, 784) anew."""
+
+Counts = dict[str, list[int]]
+"""`correct` and `images`, integer counts per column: without noise, then under every vector."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A trained network and the images for it, on the device."""
+
+    model: DenseNetwork
+    training: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    device: torch.device
+
+
+def load_inputs(config: Mapping[str, Any], trained: Path) -> Inputs:
+    """Read what `article_train` left in the folder `trained`, and the images.
+
+    Raises:
+        InputError: for a missing or damaged file, or one of another network.
+    """
+    device = choose_device(config["trainer"]["device"])
+    use_threads(config["trainer"]["threads"])
+    # Weights that the L2 penalty shrank make denormal products, which are slow.
+    torch.set_flush_denormal(True)
+    model = load_dense(trained / WEIGHTS, expected=config["network"]).to(device)
+    return Inputs(model, *(images.to(device) for images in load_images(config)), device)
+
+
+def first_images(data: ImageSet, count: int | None, *, name: str = "test images") -> ImageSet:
+    """The first `count` images in the official order, whatever their classes; None for all.
+
+    Raises:
+        InputError: for a count out of range; calls it `name`.
+    """
+    if count is None:
+        return data
+    check_count(name, count, low=1, high=len(data))
+    return data.take(torch.arange(count))
+
+
+def noise_recipe(noise: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Options of `make_noise` from the group `noise`, "auto" replaced by what it means here.
+
+    Raises:
+        InputError: for a value that is not allowed; nothing has been computed then.
+    """
+    names = ("steps", "lr", "loss", "optimiser", "precision", "vectors_per_pass")
+    recipe = {name: noise[name] for name in names}
+    if recipe["precision"] == "auto":
+        recipe["precision"] = choose_precision("auto", device)
+    if recipe["vectors_per_pass"] == "auto":
+        recipe["vectors_per_pass"] = 1 if device.type == "cpu" else max(1, len(noise["pairs"]))
+    check_recipe(pairs=noise["pairs"], **recipe)
+    return recipe
+
+
+def noise_batches(training: ImageSet, *, batch_size: int, seed: int) -> Draw:
+    """The cell's endless sequence of batches.
+
+    Every vector sees the same ones, whichever vectors were made before.
+
+    Args:
+        training: the images, on the device.
+        batch_size: images per batch.
+        seed: of the cell.
+
+    Raises:
+        InputError: for a batch size out of range.
+    """
+    check_count("noise.batch_size", batch_size, low=1, high=len(training))
+
+    def draw() -> Iterator[Tensor]:
+        batches = TrainBatches(
+            training,
+            batch_size=batch_size,
+            seed=derive_seed(seed, "noise batches"),
+            augmentation="none",
+            device=training.images.device,
+        )
+        while True:
+            for x, _ in batches:
+                yield x.flatten(1)
+
+    return draw
+
+
+def make_vectors(
+    part: Part,
+    name: str,
+    model: nn.Module,
+    draw: Draw,
+    *,
+    pairs: Sequence[Pair],
+    vectors_per_pass: int,
+    **options: Any,
+) -> Tensor:
+    """Noise (V, 784) on the CPU; what shares a pass is one part, `name`-0, `name`-1, ...
+
+    Args:
+        part: of the stage; see `rewire.pipeline.partial_results`.
+        name: of these vectors, unique in the stage.
+        model: see `make_noise`.
+        draw: what `noise_batches` gave.
+        pairs, vectors_per_pass, options: of `make_noise`.
+    """
+
+    def compute(shared: Sequence[Pair]) -> list[list[float]]:
+        started = time.perf_counter()
+        found = make_noise(
+            model, draw(), pairs=shared, vectors_per_pass=vectors_per_pass, **options
+        )
+        seconds = time.perf_counter() - started
+        print(f"{name} {' '.join(map(pair_label, shared))}  {seconds:.1f} s", flush=True)
+        return found.tolist()
+
+    vectors: list[list[float]] = []
+    for number, start in enumerate(range(0, len(pairs), vectors_per_pass)):
+        shared = pairs[start : start + vectors_per_pass]
+        vectors += part(f"{name}-{number}", lambda shared=shared: compute(shared))
+    return torch.tensor(vectors)
+
+
+def judged(
+    model: nn.Module, test: ImageSet, noise: Tensor, pairs: Sequence[Pair], *, evaluation: str
+) -> dict[str, Counts]:
+    """Correct test images under every vector: of all, and of those of another class than its own.
+
+    Images are judged class by class, so that one pass gives both counts.
+
+    Args:
+        model, evaluation: see `accuracy_under_noise`.
+        test: the images, on the model's device.
+        noise: (V, 784) on any device.
+        pairs: V pairs (target class, limit).
+
+    Returns:
+        Counts by "all" and "non_target"; without noise all images count in both.
+    """
+    images, noise = as_float(test.images), noise.to(test.images.device)
+    correct = np.zeros((CLASSES, 1 + len(noise)), int)
+    sizes = np.zeros((CLASSES, 1), int)
+    for label in test.labels.unique().tolist():
+        own = test.labels == label
+        found = accuracy_under_noise(
+            model, images[own], test.labels[own], noise, evaluation=evaluation
+        )
+        correct[label], sizes[label] = found["correct"], int(own.sum())
+    others = np.array(
+        [[True, *(label != target for target, _ in pairs)] for label in range(CLASSES)]
+    )
+    return {
+        name: {
+            "correct": (correct * counted).sum(axis=0).tolist(),
+            "images": (sizes * counted).sum(axis=0).tolist(),
+        }
+        for name, counted in (("all", np.ones_like(others)), ("non_target", others))
+    }
+
+
+def check_distinct(pairs: Sequence[Pair]) -> None:
+    """Refuse two pairs of one name: columns of results would be mistaken for each other.
+
+    Raises:
+        InputError: names the pair.
+    """
+    labels = [pair_label(pair) for pair in pairs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"noise.pairs names {label} twice. Allowed: every pair once.")

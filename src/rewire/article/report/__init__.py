@@ -1,0 +1,1 @@
+"""What only the article shows: its tables, plots, claims and chapter of the page."""

@@ -1,0 +1,1 @@
+"""What may be configured, and all mistakes of a configuration at once."""

@@ -1,0 +1,34 @@
+"""A document's tables as a tracked run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rewire.reporting.table import Table
+from rewire.tracking import Tracker, track
+
+
+def tracked_tables(
+    config: Mapping[str, Any], axes: Mapping[str, list], *, document: str, stage: str
+) -> AbstractContextManager[Tracker]:
+    """The tracked run of a document's tables and figures."""
+    profile, tracking = config["profile"]["name"], config["tracking"]
+    return track(
+        tracking["mode"],
+        project=tracking["project"],
+        folder=tracking["folder"],
+        group="tables",
+        job_type=stage,
+        name=f"{document}-{profile}",
+        tags=[profile],
+        config={"axes": axes, "profile": profile},
+    )
+
+
+def track_table(table: Table, tracker: Tracker) -> None:
+    """Log the cells of a filled table."""
+    columns = ["row", "column", "ours", "published", "n", "verdict"]
+    cells = table.as_json()["cells"]
+    tracker.table(table.spec.name, columns, [[cell[c] for c in columns] for cell in cells])

@@ -1,0 +1,1 @@
+"""Many cells at once: on this machine, on Slurm, or as commands for others."""

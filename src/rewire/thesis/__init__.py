@@ -1,0 +1,1 @@
+"""The thesis "Structured Adversarial Rewiring": its stages, and what it shows."""

@@ -1,0 +1,271 @@
+"""Stage 5: does the trained network's robust accuracy deserve its name? Flags for the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from rewire.attacks import build_attack
+from rewire.attacks.autoattack import AutoAttack
+from rewire.attacks.pgd import PGD
+from rewire.data.images import ImageSet
+from rewire.data.split import first_balanced
+from rewire.engine.choice import set_engine
+from rewire.errors import InputError
+from rewire.evaluation import audit, audit_attacks
+from rewire.evaluation.audit import Case
+from rewire.evaluation.ledger import load_ledger
+from rewire.files import read_json, write_json
+from rewire.models.artifact import check_listed, load_network
+from rewire.pipeline.commands import command_of
+from rewire.pipeline.document import LEDGER, METRICS, SELECTIONS
+from rewire.pipeline.partial_results import parts
+from rewire.pipeline.run_cell import (
+    MODEL_SPEC,
+    deciding_pieces,
+    load_images,
+    networks,
+    run_cell,
+    sibling,
+)
+from rewire.thesis.evaluate import subset
+from rewire.thesis.report.audit_figure import Sweep, audit_plot
+from rewire.thesis.surrogates import listed_surrogates
+from rewire.tracking import Tracker
+from rewire.training.device import choose_device
+
+CURVES = "curves.png"
+SPEED = ("batch_size", "check_every")  # options of an attack that change no result
+Check = Callable[[], dict[str, Any]]
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Examine the cell that `config` names; reads what stages `train` and `evaluate` left.
+
+    Raises:
+        InputError: if something that is read is missing or does not fit the configuration.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    evaluated = sibling(plain, overrides, "evaluate")
+    source = transfer_source(plain, overrides)
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        trained = networks(config, overrides)["trained"]
+        return examine(config, trained, evaluated, source, folder, tracker)
+
+    more = {"transfer": source[1]} if source else {}
+    run_cell("audit", config, overrides, work, more_inputs=more)
+
+
+def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str, Path] | None:
+    """(name, file) of the network whose adversarial images are tried on this one.
+
+    That of another seed where `audit.transfer_seed` names one, else that of the first strategy in
+    `audit.transfer_from` that is not the cell's own; None if there is none. In a pipeline these
+    are only those that it trains.
+
+    Raises:
+        InputError: if it is not there; names the command that trains it.
+    """
+    options, own = config["audit"], config["rewire"]["name"]
+    seed = options["transfer_seed"]
+    if seed is not None and seed != config["seed"]:
+        other, axis, value = {**config, "seed": seed}, "seed", seed
+    else:
+        listed = listed_surrogates(config)
+        others = [name for name in options["transfer_from"] if name != own]
+        value = next((name for name in others if listed is None or name in listed), None)
+        if value is None:
+            if others:
+                print(
+                    f"no other network to transfer from: params.yaml lists none of "
+                    f"{', '.join(others)}; the check is left out"
+                )
+            return None
+        other, axis = {**config, "rewire": {**config["rewire"], "name": value}}, "rewire"
+    folder = sibling(other, overrides, "train")
+    path = folder / SELECTIONS[config["selection"]]
+    if not path.is_file():
+        kept = [o for o in overrides if not o.startswith((f"{axis}=", "audit.", "force="))]
+        command = command_of("train", [*kept, f"{axis}={value}"])
+        raise InputError(
+            f"no network to transfer from: '{path}' is missing. Train it first: {command}. "
+            "Or leave the check out: 'audit.transfer_from=[]'"
+        )
+    return folder.name, path
+
+
+def examine(
+    config: dict[str, Any],
+    trained: Path,
+    evaluated: Path,
+    source: tuple[str, Path] | None,
+    folder: Path,
+    tracker: Tracker,
+) -> list[str]:
+    device = choose_device(config["trainer"]["device"])
+    case, ledger = load_case(config, trained, evaluated, device)
+    decided = deciding_pieces(config, "audit") | {"device": device.type}
+    found = {}
+    with parts(folder, decided=decided) as part:
+        for name, check in checks(config, case, ledger, source).items():
+            found[name] = part(name, check)
+            for flag in found[name]["flags"]:
+                print(f"flag: {flag['name']}: {flag['reason']}", flush=True)
+    metrics = {
+        "images": len(case.data),
+        "attack": config["attack"],
+        "clean": int(case.clean.sum()),
+        "robust": int(case.robust.sum()),
+        "checks": {name: result["numbers"] for name, result in found.items()},
+        "flags": [flag for result in found.values() for flag in result["flags"]],
+    }
+    write_json(folder / METRICS, metrics)
+    pixels = draw(metrics, folder)
+    print(f"{len(found)} checks on {len(case.data):,} images: {len(metrics['flags'])} flags")
+    tracker.summary({"flags": len(metrics["flags"]), "checks": metrics["checks"]})
+    tracker.table("flags", ["name", "reason"], [[f["name"], f["reason"]] for f in metrics["flags"]])
+    tracker.image("audit/curves", pixels)
+    return [METRICS, CURVES]
+
+
+def load_case(
+    config: Mapping[str, Any], trained: Path, evaluated: Path, device: torch.device
+) -> tuple[Case, dict[str, np.ndarray]]:
+    """The case, and the rows of its images in the ledger.
+
+    Raises:
+        InputError: if the ledger is missing, or of another attack or other images.
+    """
+    attack = reported_attack(config)
+    path = evaluated / LEDGER
+    ledger = load_ledger(path)
+    check_listed(path)
+    if decisive(read_json(evaluated / METRICS).get("attack", {})) != decisive(config["attack"]):
+        raise InputError(
+            f"'{path}' is of another attack than the configured one. "
+            "Run stage evaluate with the same arguments first."
+        )
+    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    model, _ = load_network(trained, expected=spec)
+    set_engine(config["trainer"]["engine"], model, device)
+    _, _, test = load_images(config)
+    attacked = subset(test, config["attack"]["images"])
+    limit = config["audit"]["images"]
+    images = attacked if limit is None else first_balanced(attacked, min(limit, len(attacked)))
+    rows = rows_of(images, ledger, path)
+    case = Case(
+        model=model.to(device),
+        data=images.to(device),
+        clean=torch.from_numpy(rows["clean_correct"]),
+        robust=torch.from_numpy(rows["robust_correct"]),
+        attack=attack,
+        tolerance=config["audit"]["tolerance"],
+    )
+    return case, rows
+
+
+def decisive(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an attack that change its result, not its speed alone."""
+    return {key: value for key, value in attack.items() if key not in SPEED}
+
+
+def reported_attack(config: Mapping[str, Any]) -> PGD:
+    """The attack of stage `evaluate`; raises `InputError` unless it is PGD."""
+    options = {key: value for key, value in config["attack"].items() if key != "images"}
+    attack = build_attack(options.pop("name"), **options, seed=0)
+    if not isinstance(attack, PGD):
+        raise InputError(f"attack.name is '{config['attack']['name']}'. Allowed for audit: pgd.")
+    return attack
+
+
+def rows_of(
+    images: ImageSet, ledger: Mapping[str, np.ndarray], path: Path
+) -> dict[str, np.ndarray]:
+    """The ledger's entries of these images; raises `InputError` if it lacks some."""
+    place = {index: row for row, index in enumerate(ledger["indices"].tolist())}
+    try:
+        rows = [place[index] for index in images.indices.tolist()]
+        chosen = {name: array[rows] for name, array in ledger.items()}
+        fits = bool((chosen["labels"] == images.labels.numpy()).all())
+    except KeyError as error:
+        raise InputError(f"the ledger '{path}' lacks {error}: run stage evaluate again") from error
+    if not fits:
+        raise InputError(f"the ledger '{path}' has other labels: run stage evaluate again")
+    return chosen
+
+
+def checks(
+    config: Mapping[str, Any],
+    case: Case,
+    ledger: Mapping[str, np.ndarray],
+    source: tuple[str, Path] | None,
+) -> dict[str, Check]:
+    """Name → check, in the order in which they are run."""
+    o = config["audit"]
+    through, auto = o["straight_through"], o["autoattack"]
+    chosen: dict[str, Check] = {
+        "epsilon_sweep": partial(
+            audit.epsilon_sweep, case, epsilons=o["epsilons"], steps=o["steps"]
+        ),
+        "step_sweep": partial(audit.step_sweep, case, steps=o["step_sweep"]),
+        "restart_sweep": partial(audit.restart_sweep, case, ledger["fooled_at_restart"]),
+        "random_noise": partial(audit_attacks.random_noise, case, draws=o["noise_draws"]),
+        "input_gradients": partial(audit_attacks.input_gradients, case, limit=o["zero_gradients"]),
+        "straight_through": partial(
+            audit_attacks.straight_through_attack,
+            case,
+            leaks=through["leaks"],
+            dormant=through["dormant"],
+            steps=o["steps"],
+        ),
+    }
+    if source:
+        name, path = source
+        spec = {key: config["model"][key] for key in MODEL_SPEC}
+
+        def transfer() -> dict[str, Any]:
+            model = load_network(path, expected=spec)[0].to(case.device)
+            set_engine(config["trainer"]["engine"], model, case.device)
+            return audit_attacks.transfer(case, model, name=name, steps=o["steps"])
+
+        chosen["transfer"] = transfer
+    if auto["images"]:
+        attack = AutoAttack(
+            epsilon=case.attack.epsilon,
+            steps=auto["steps"],
+            queries=auto["queries"],
+            batch_size=case.attack.batch_size,
+        )
+        chosen["autoattack"] = partial(
+            audit_attacks.autoattack_gap, case.first(auto["images"]), attack
+        )
+    return chosen
+
+
+def draw(metrics: Mapping[str, Any], folder: Path) -> np.ndarray:
+    """Write the sweeps as a figure; returns its pixels."""
+    found = metrics["checks"]
+    axes = (
+        ("epsilon_sweep", "epsilons", "radius, 1/255"),
+        ("step_sweep", "steps", "steps, one start"),
+        ("restart_sweep", "restarts", "restarts of the reported attack"),
+    )
+    sweeps = [
+        Sweep(
+            label,
+            found[name][key],
+            [100 * count / found[name]["images"] for count in found[name]["correct"]],
+        )
+        for name, key, label in axes
+    ]
+    reported = 100 * metrics["robust"] / metrics["images"]
+    return audit_plot(
+        sweeps, path=folder / CURVES, title=folder.name, levels={"reported": reported}
+    )

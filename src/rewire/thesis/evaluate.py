@@ -1,0 +1,180 @@
+"""Stage 3: clean and robust accuracy of the trained and the pruned network (Tables 2 and 3)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from rewire.attacks import build_attack
+from rewire.attacks.judge import FOOLED_BY
+from rewire.data.batches import EvalBatches
+from rewire.data.images import ImageSet
+from rewire.data.split import first_balanced
+from rewire.engine.choice import set_engine
+from rewire.errors import InputError
+from rewire.evaluation.accuracy import counted, predict_correct
+from rewire.evaluation.ledger import save_ledger
+from rewire.evaluation.robust import evaluate
+from rewire.files import write_json
+from rewire.models.artifact import load_network
+from rewire.models.sparse import SparseNetwork
+from rewire.pipeline.document import clean_ledger
+from rewire.pipeline.partial_results import Part, parts
+from rewire.pipeline.run_cell import (
+    MODEL_SPEC,
+    deciding_pieces,
+    load_images,
+    networks,
+    run_cell,
+)
+from rewire.tracking import Tracker
+from rewire.training.device import choose_device
+
+ARTIFACTS = {"weights": "trained", "pruned": "pruned"}  # tracked artifact → variant
+CHUNK = 1000  # attacked images that are decided, and kept, at a time
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Evaluate the cell that `config` names; reads what stages `train` and `prune` left."""
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        return measure(config, networks(config, overrides), folder, tracker)
+
+    run_cell("evaluate", config, overrides, work)
+
+
+def measure(
+    config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
+) -> list[str]:
+    options = dict(config["attack"])
+    images = options.pop("images")
+    # The same starts for every cell: their robust accuracies can be compared image by image.
+    attack = build_attack(options.pop("name"), **options, seed=0)
+    device = choose_device(config["trainer"]["device"])
+    _, _, test = load_images(config)
+    attacked = subset(test, images)
+    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    metrics: dict[str, Any] = {}
+    names = ["metrics.json"]
+    decided = deciding_pieces(config, "evaluate") | {"device": device.type, "chunk": CHUNK}
+    with parts(folder, decided=decided) as part:
+        for variant, source in sources.items():
+            model, _ = load_network(source, expected=spec)
+            model.to(device)
+            set_engine(config["trainer"]["engine"], model, device)
+            correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
+            ledger, work = withstood(model, attacked, attack, device, variant, part)
+            save_ledger(folder / f"{variant}.npz", ledger)
+            save_ledger(folder / clean_ledger(variant), clean_verdicts(test, correct))
+            names += [f"{variant}.npz", clean_ledger(variant)]
+            metrics[variant] = {
+                "clean": counted(int(correct.sum()), len(test)),
+                "robust": counted(int(ledger["robust_correct"].sum()), len(attacked)),
+            } | work
+            clean, robust = metrics[variant]["clean"], metrics[variant]["robust"]
+            print(
+                f"{variant}: clean {clean['accuracy']:.2f} % of {clean['total']:,}, "
+                f"robust {robust['accuracy']:.2f} % of {robust['total']:,}",
+                flush=True,
+            )
+        metrics["attack"] = config["attack"]
+        write_json(folder / "metrics.json", metrics)
+    tracker.summary(metrics)
+    tracker.artifact(
+        f"ledger-{folder.name}",
+        type="evaluation",
+        files=[folder / name for name in names],
+        metadata={},
+        inputs=[f"{kind}-{sources[v].parent.name}" for kind, v in ARTIFACTS.items()],
+    )
+    return names
+
+
+def clean_verdicts(test: ImageSet, correct: torch.Tensor) -> dict[str, np.ndarray]:
+    """The ledger of all test images, attacked or not.
+
+    Args:
+        test: N images.
+        correct: bool (N,).
+    """
+    return {
+        "indices": test.indices.numpy(),
+        "labels": test.labels.numpy(),
+        "clean_correct": correct.cpu().numpy(),
+    }
+
+
+def withstood(
+    model: SparseNetwork, attacked: ImageSet, attack, device, variant: str, part: Part
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The ledger of the attacked images, and what `merged` says of the work."""
+    chunks = []
+    with tqdm(total=len(attacked), desc=variant, unit="image", disable=not watched()) as bar:
+        for start, images in chunked(attacked):
+
+            def progress(done: int, total: int, start=start, images=images) -> None:
+                # Images that are wrong without an attack are decided from the start.
+                bar.update(start + len(images) - total + done - bar.n)
+
+            def compute(images=images, progress=progress) -> dict[str, Any]:
+                return as_plain(
+                    evaluate(model, images, attack=attack, device=device, progress=progress)
+                )
+
+            chunks.append(part(f"{variant}-{start:06d}", compute))
+            bar.update(start + len(images) - bar.n)
+    return merged(chunks)
+
+
+def chunked(images: ImageSet) -> Iterator[tuple[int, ImageSet]]:
+    """(position of the first one, images) in chunks of at most `CHUNK`, in their order.
+
+    What is drawn for an image depends on nothing but its index, so chunks change no result.
+    """
+    for start in range(0, len(images), CHUNK):
+        yield start, images.take(torch.arange(start, min(start + CHUNK, len(images))))
+
+
+def as_plain(result: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a decided chunk, as JSON values."""
+    arrays = {
+        name: {"dtype": str(array.dtype), "values": array.tolist()}
+        for name, array in result["arrays"].items()
+    }
+    return {"arrays": arrays, **{key: result[key] for key in ("steps_run", "fooled_by")}}
+
+
+def merged(chunks: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(ledger, work done and which attack fooled how many) of all chunks together."""
+    ledger = {
+        name: np.concatenate(
+            [np.array(chunk["arrays"][name]["values"], first["dtype"]) for chunk in chunks]
+        )
+        for name, first in chunks[0]["arrays"].items()
+    }
+    fooled = {name: sum(chunk["fooled_by"].get(name, 0) for chunk in chunks) for name in FOOLED_BY}
+    return ledger, {
+        "steps_run": sum(chunk["steps_run"] for chunk in chunks),
+        "fooled_by": {name: count for name, count in fooled.items() if count},
+    }
+
+
+def subset(test: ImageSet, images: int | None) -> ImageSet:
+    """The first `images` test images, class-balanced; None for all."""
+    if images is None:
+        return test
+    if not 1 <= images <= len(test):
+        raise InputError(f"attack.images is {images}. Allowed: 1 to {len(test)}, or null for all.")
+    return first_balanced(test, images)
+
+
+def watched() -> bool:
+    """Whether somebody looks at the terminal: progress bars stay out of logs."""
+    return sys.stderr.isatty()

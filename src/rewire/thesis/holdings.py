@@ -1,0 +1,79 @@
+"""What the folder of a profile holds of the thesis: finished cells, their tables and scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewire.files import read_json
+from rewire.pipeline import profiles
+from rewire.pipeline.document import METRICS
+from rewire.pipeline.made import PROVENANCE, read_config
+from rewire.pipeline.paths import CONF
+from rewire.reporting.table_spec import TableSpec
+from rewire.thesis.document import THESIS
+from rewire.thesis.shown import EXAMINED, derived
+
+REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
+STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a cell without an arm
+Row = Mapping[str, Any]
+
+
+def finished(source: Path, stage: str) -> list[str]:
+    """Cells that a stage has finished, in the order of tables."""
+
+    def order(name: str) -> tuple:
+        match = STANDARD.fullmatch(name)
+        place = REWIRE.index(match[2]) if match and match[2] in REWIRE else len(REWIRE)
+        return match is None, match[1] if match else name, place, name
+
+    return sorted(profiles.finished(source, stage), key=order)
+
+
+def axes_of(names: Sequence[str]) -> dict[str, list]:
+    """Cells, strategies and seeds of the standard cells among `names`, as in params.yaml."""
+    found = [match for name in names if (match := STANDARD.fullmatch(name)) and match[2] in REWIRE]
+    return {
+        "cells": sorted({match[1] for match in found}),
+        "rewire": [rewire for rewire in REWIRE if any(match[2] == rewire for match in found)],
+        "seeds": sorted({int(match[3]) for match in found}) or [0],
+    }
+
+
+def specifications() -> list[Path]:
+    """All tables of the first document: the thesis's own, then those of arms and baselines."""
+    return [
+        *sorted((CONF / THESIS.name / "table").glob("thesis_*.yaml")),
+        *sorted((CONF / THESIS.name / "table" / "arms").glob("*.yaml")),
+    ]
+
+
+def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Of the results of every cell, `rows`, those that a table is about.
+
+    Tables that name no cells are about the standard ones: an arm has the same axes.
+    """
+    chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
+    return [row for name in chosen for row in rows[name]]
+
+
+def overview(source: Path, name: str) -> dict[str, Any]:
+    """One row about one cell: its scale and its main numbers."""
+    training = source / "train" / name
+    config, trained = read_config(training), read_json(training / METRICS)
+    path = training / PROVENANCE
+    provenance = read_json(path) if path.is_file() else {}  # the pipeline does not keep it
+    robust = (derived(source, "evaluate", name, EXAMINED) or {}).get("robust", {})
+    return {
+        "cell": name,
+        "epochs": config["trainer"]["epochs"],
+        "connected": trained["connected"],
+        "clean %": trained["clean"]["accuracy"],
+        "robust %": robust.get("accuracy"),
+        "attacked": robust.get("total"),
+        "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
+        "births / K": trained["births"] / trained["budget"],
+        "training, s": provenance.get("seconds"),
+    }

@@ -1,0 +1,65 @@
+"""Stage 2: remove the lonely weights of a trained network (thesis, section 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from rewire.data.batches import EvalBatches
+from rewire.errors import unknown_name
+from rewire.files import write_json
+from rewire.models.artifact import load_network, save_network
+from rewire.pipeline.document import WEIGHTS
+from rewire.pipeline.run_cell import MODEL_SPEC, load_images, networks, run_cell
+from rewire.pruning.batchnorm import reestimate_batchnorm
+from rewire.pruning.lonely import prune_lonely
+from rewire.tracking import Tracker
+
+METHODS = {"lonely": prune_lonely}
+
+
+def run(config: DictConfig, overrides: list[str]) -> None:
+    """Prune the cell that `config` names; reads what stage `train` left."""
+
+    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+        return prune(config, networks(config, overrides)["trained"], folder, tracker)
+
+    run_cell("prune", config, overrides, work)
+
+
+def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker) -> list[str]:
+    options = config["prune"]
+    if options["name"] not in METHODS:
+        raise unknown_name("pruning method", options["name"], METHODS)
+    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    model, _ = load_network(trained, expected=spec)
+    weights = {name: weight.numpy() for name, weight in model.weights().items()}
+    pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])
+    model.set_weights({name: torch.from_numpy(weight) for name, weight in pruned.items()})
+    if options["reestimate_batchnorm"]:
+        training, _, _ = load_images(config)
+        reestimate_batchnorm(model, EvalBatches(training, batch_size=500))
+    total = sum(removed.values())
+    connected = sum(int((weight != 0).sum()) for weight in weights.values())
+    metrics = {
+        "removed": removed,
+        "removed_total": total,
+        "connected_before": connected,
+        "connected_after": connected - total,
+        "reestimated_batchnorm": options["reestimate_batchnorm"],
+    }
+    save_network(folder / WEIGHTS, model, spec=spec)
+    write_json(folder / "metrics.json", metrics)
+    tracker.summary(metrics)
+    tracker.artifact(
+        f"pruned-{folder.name}",
+        type="model",
+        files=[folder / WEIGHTS],
+        metadata={"removed": total},
+        inputs=[f"weights-{trained.parent.name}"],
+    )
+    print(f"removed {total:,} of {connected:,} weights, alone in their vectors")
+    return [WEIGHTS, "metrics.json"]

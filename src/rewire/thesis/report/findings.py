@@ -1,0 +1,117 @@
+"""Headlines of the thesis, each drawn from a table that the page shows in full."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rewire.reporting.html.findings import (
+    IN_PART,
+    NOT_JUDGED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    agreement,
+    tone,
+)
+from rewire.reporting.html.model import Finding
+from rewire.reporting.render import value_text
+from rewire.reporting.table import COMPARABLE_PROFILE, Table
+
+Paired = Sequence[Mapping[str, Any]]
+
+
+def thesis_findings(
+    tables: Mapping[str, Table], paired: Paired, audits: Sequence[Mapping[str, Any]]
+) -> tuple[Finding, ...]:
+    """The thesis in a few sentences; those without data are left out.
+
+    Args:
+        tables: name → filled table.
+        paired: rows of the table of pairs.
+        audits: metrics of stage `audit`, one per cell that was examined.
+    """
+    found = [
+        _order(tables.get("thesis_table1")),
+        agreement(tables.get("thesis_table2"), "Test accuracy"),
+        _pairs(paired, "clean"),
+        agreement(tables.get("thesis_table3"), "Robust accuracy"),
+        _pairs(paired, "robust"),
+        _examined(audits),
+    ]
+    return tuple(finding for finding in found if finding)
+
+
+def _order(table: Table | None) -> Finding | None:
+    """Do the columns rank as they were published, row by row?"""
+    if table is None:
+        return None
+    kept, texts = [], []
+    for row, cells in zip(table.spec.rows, table.rows(), strict=True):
+        known = [cell for cell in cells if cell.published is not None and cell.ours is not None]
+        if len(known) < 2:
+            continue
+        known.sort(key=lambda cell: cell.published)
+        kept.append(all(a.ours < b.ours for a, b in pairwise(known)))
+        ours = " < ".join(value_text(cell) for cell in known)
+        published = " < ".join(f"{cell.published:g}" for cell in known)
+        sign = "as published" if kept[-1] else "other order"
+        if not kept[-1]:
+            ours = ours.replace(" < ", ", ")
+        texts.append(f"{row.label}: {ours} {table.spec.unit} ({sign}: {published})")
+    if not kept:
+        return None
+    verdict = REPRODUCED if all(kept) else IN_PART if any(kept) else NOT_REPRODUCED
+    verdict = verdict if table.profile == COMPARABLE_PROFILE else NOT_JUDGED
+    return Finding(
+        text="Do weights that grow back next to living ones leave more vectors empty? The "
+        f"strategies rank as published in {sum(kept)} of {len(kept)} rows.",
+        verdict=verdict,
+        evidence=tuple(texts),
+        anchor=table.spec.name,
+        tone=tone(verdict),
+    )
+
+
+def _pairs(paired: Paired, measure: str) -> Finding | None:
+    """What comparing trained networks image by image says, corrected for their number."""
+    rows = [
+        row
+        for row in paired
+        if (row["measure"], row["variant"]) == (measure, "trained") and row["p_holm"] is not None
+    ]
+    if not rows:
+        return None
+    distinct = [row for row in rows if row["p_holm"] < 0.05]
+    widest = max(rows, key=lambda row: abs(row["difference"]))
+    counts = Counter(row["verdict"] for row in rows)
+    kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    return Finding(
+        text=f"Do strategies differ in {measure} accuracy? {len(distinct)} of {len(rows)} pairs "
+        "of trained networks do after correction for their number.",
+        verdict="measured at this scale",
+        evidence=(
+            f"Interval by interval: {kinds}. Largest difference: {widest['strategy']} - "
+            f"{widest['baseline']} on {widest['cell']}, {widest['difference']:+.2f} points.",
+        ),
+        anchor="thesis_paired",
+    )
+
+
+def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding | None:
+    if not audits:
+        return None
+    flags = sum(len(found["flags"]) for found in audits)
+    networks = f"{len(audits)} {'network' if len(audits) == 1 else 'networks'}"
+    return Finding(
+        text=f"Is the robust accuracy real? The attack was examined on {networks}: "
+        f"{flags or 'no'} {'reason' if flags == 1 else 'reasons'} for doubt.",
+        verdict="flagged" if flags else "no flag",
+        evidence=(
+            "Larger radii, more steps and restarts, plain noise, gradients, and images that fool "
+            "another network.",
+        ),
+        anchor="sanity",
+        tone=tone("flagged" if flags else "no flag"),
+    )

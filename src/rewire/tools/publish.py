@@ -1,0 +1,153 @@
+"""Gather the finished cells of a profile in a folder that can be committed.
+
+rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
+configurations and provenance of every cell of the first document, its sparse network (up to 3 MB),
+all tables and figures, and a README.md and a report.html that show them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewire.errors import InputError
+from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_text
+from rewire.pipeline.console import refuse
+from rewire.pipeline.document import (
+    CONFIG,
+    HISTORY,
+    LEDGER,
+    METRICS,
+    SELECTIONS,
+    WEIGHTS,
+)  # fmt: skip
+from rewire.pipeline.made import PROVENANCE, command_for, read_config, remark
+from rewire.pipeline.profiles import profile_of
+from rewire.reporting.build_table import build_table, write_table
+from rewire.reporting.page import page
+from rewire.reporting.table_spec import load_spec
+from rewire.thesis.document import THESIS
+from rewire.thesis.holdings import axes_of, finished, overview, shown_in, specifications
+from rewire.thesis.paired import write_paired
+from rewire.thesis.shown import results
+from rewire.thesis.tables import draw
+from rewire.tools.report import make_report
+from rewire.tracking import NullTracker
+
+STAGES = THESIS.with_results
+LARGEST = 3_000_000  # bytes of a network that is still copied
+KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY, "curves.png")
+
+
+def publish(source: Path, target: Path) -> Path:
+    """Gather `source`, the outputs of one profile, in `target`; returns its page.
+
+    Raises:
+        InputError: if there is no finished training, or the profile has no file in conf/profile.
+    """
+    profile = profile_of(source, THESIS)
+    names = finished(source, "train")
+    if not names:
+        raise InputError(
+            f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
+        )
+    writable_folder(target)
+    profile["note"] += remark(source / s / name for s in STAGES for name in finished(source, s))
+    # Later stages have cells of their own, e.g. of another way of pruning.
+    known = known_hashes(source)
+    for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
+        copy_cell(source, name, target / "cells" / name, known=known)
+    rows = {name: list(results(source, name, profile["name"])) for name in names}
+    texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
+    axes = axes_of(names)
+    write_paired(source, axes, target / "tables", profile=profile, tracker=NullTracker())
+    texts.append((target / "tables" / "thesis_paired.md").read_text(encoding="utf-8"))
+    draw(source, target / "figures", axes, NullTracker())
+    pictures = sorted((target / "figures").glob("*.png"))
+    pictures += sorted(target.glob("cells/*/audit_curves.png"))
+    text = page(
+        title=f"Structured adversarial rewiring: profile {profile['name']}",
+        note=profile["note"],
+        tables=texts,
+        pictures=[(caption(path), path.relative_to(target)) for path in pictures],
+        cells=[overview(source, name) for name in names],
+        provenance=provenance_of(source, names),
+    )
+    more = make_report(source, target / "report.html")
+    text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"
+    write_text(target / "README.md", text)
+    return target / "README.md"
+
+
+def table(
+    path: Path,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    profile: Mapping[str, str],
+    target: Path,
+) -> str | None:
+    """Write one table from the results of every cell; its Markdown, or None if nothing was run."""
+    spec = load_spec(path)
+    filled = build_table(spec, shown_in(spec, rows), profile=profile["name"], note=profile["note"])
+    if not any(cell.n for cell in filled.cells):
+        return None
+    return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")
+
+
+def known_hashes(source: Path) -> set[str]:
+    """Hashes of all networks and ledgers that are there."""
+    files = (*SELECTIONS.values(), LEDGER)
+    return {sha256(path) for name in files for path in source.glob(f"*/*/{name}")}
+
+
+def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None:
+    """Copy what is small of every stage's result for one cell; STAGE_ before each file's name.
+
+    A result that was made from a network or ledger that is not among the `known` ones stays away.
+    """
+    for stage in STAGES:
+        folder = source / stage / name
+        if not (folder / MANIFEST).is_file():
+            continue
+        if not known.issuperset((read_config(folder).get("inputs") or {}).values()):
+            print(f"outdated and left out: {folder}: run {command_for(folder)}")
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.name in KEPT or path.suffix == ".npz":
+                copy(path, target / f"{stage}_{path.name}")
+    weights = source / "train" / name / WEIGHTS
+    if weights.is_file() and weights.stat().st_size <= LARGEST:
+        copy(weights, target / WEIGHTS)
+
+
+def copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Stage → the provenance of each of its cells, stages that have run alone."""
+    paths = {s: [source / s / name / PROVENANCE for name in names] for s in STAGES}
+    there = {
+        s: [read_json(path) for path in several if path.is_file()] for s, several in paths.items()
+    }
+    return {stage: several for stage, several in there.items() if several}
+
+
+def caption(path: Path) -> str:
+    """What a picture shows, from its name."""
+    name = path.parent.name + ": examination" if path.stem == "audit_curves" else path.stem
+    return name.replace("_", " ")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="rewire publish", description=__doc__)
+    parser.add_argument("source", type=Path, help="outputs of one profile, e.g. outputs/paper")
+    parser.add_argument("target", type=Path, help="folder to write, e.g. results/thesis/paper")
+    chosen = parser.parse_args(arguments)
+    try:
+        print(f"wrote {publish(chosen.source, chosen.target)}")
+    except InputError as error:
+        refuse([str(error)])

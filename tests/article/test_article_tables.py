@@ -1,0 +1,144 @@
+"""Tables, plots and claims of the second document from what its stages left."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+from helpers.article_oracle import ANN, PAIRS, metrics_of, small
+from helpers.small import list_anew
+
+from rewire.article import adaptive as article_adaptive
+from rewire.article import curves as article_curves
+from rewire.article import noise as article_noise
+from rewire.article import tables as article_tables
+from rewire.article import train as article_train
+from rewire.article import transfer as article_transfer
+from rewire.attacks.universal import pair_label
+from rewire.errors import InputError
+from rewire.models.artifact import load_dense, save_dense
+
+HEADS = ("lq", "rq", "sce")
+COLUMNS = [pair_label(pair) for pair in PAIRS]
+PARAMS = """
+article:
+  cells: [ann-lq, ann-rq, ann-sce, cnn-lq]
+  pruned: [ann-lq, cnn-lq]
+  transfer: [ann-lq]
+  decoupled: [cnn-lq]
+  seeds: [0, 1]
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Tables after some of the cells that the parameters list; the others were not run."""
+    folder = tmp_path_factory.mktemp("project")
+    output = folder / "outputs"
+    for head in HEADS:
+        for stage in (article_train, article_noise):
+            stage.run(*small(output, *ANN, f"head={head}"))
+    for stage in (article_curves, article_adaptive, article_transfer):
+        stage.run(*small(output, *ANN))
+    (folder / "params.yaml").write_text(PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        article_tables.run(small(output, *ANN)[0], [])
+    return output
+
+
+def table(output, name):
+    return json.loads((output / "tables" / f"{name}.json").read_text())
+
+
+def test_table1_holds_what_was_measured_and_nothing_else(finished):
+    cells = {
+        (cell["row"], cell["column"]): cell for cell in table(finished, "article_table1")["cells"]
+    }
+    (unpruned,) = (
+        point
+        for point in metrics_of(finished, "article_curves")["points"]
+        if (point["point"], point["evaluation"]) == ("none", "E1")
+    )
+    for column, correct, images in zip(
+        ["None", *COLUMNS], unpruned["correct"], unpruned["images"], strict=True
+    ):
+        cell = cells["No pruning, LQ", column]
+        assert cell["ours"] == pytest.approx(100 * correct / images)
+        assert cell["verdict"] == "not comparable"
+        assert cells["No pruning, RQ (as run)", column]["verdict"] == "not run"
+    assert cells["No pruning, LQ", "None"]["published"] == 98.65
+    measured = {column for (_, column), cell in cells.items() if cell["ours"] is not None}
+    assert measured == {"None", *COLUMNS}  # the other vectors were not made
+    for suffix in ("md", "tex"):
+        assert "Not comparable" in (finished / "tables" / f"article_table1.{suffix}").read_text()
+
+
+def test_transfer_has_a_row_per_network_that_was_run(finished):
+    (row,) = table(finished, "article_transfer_E1")
+    assert row["network of"] == "lq"
+    correct, images = (
+        metrics_of(finished, "article_transfer")["sources"]["sce"]["E1"][key][0]
+        for key in ("correct", "images")
+    )
+    assert row["none"] == pytest.approx(100 * correct / images)
+
+
+def test_all_claims_are_scored_and_missing_data_decide_nothing(finished):
+    claims = table(finished, "article_claims")
+    assert [claim["claim"] for claim in claims] == list("abcdefghijklm")
+    assert claims[11]["verdict"] == "undecided"  # nothing was decoupled
+    text = (finished / "tables" / "article_claims.md").read_text()
+    for claim in claims:
+        assert claim["text"] in text
+        assert claim["criterion"] in text
+
+
+def test_plots_of_networks_that_were_run_with_their_numbers(finished):
+    drawn = sorted(path.stem for path in (finished / "figures").glob("article_*.png"))
+    assert drawn == [
+        "article_abs_layer_pruning",
+        "article_abs_value_pruning",
+        "article_acti_layer_pruning",
+        "article_acti_values_pruning",
+        "article_combined_pruning",
+    ]
+    for name in drawn:
+        rows = list(csv.DictReader((finished / "figures" / f"{name}.csv").open()))
+        assert any(row["published"] != "n/a" for row in rows)
+        assert any(row["ours"] != "n/a" for row in rows)
+
+
+def test_missing_lists_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("article: {cells: [ann-lq], seeds: [0]}")
+    with pytest.raises(InputError, match=r"must list .*article\.pruned"):
+        article_tables.run(small(tmp_path / "outputs")[0], [])
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_numbers_of_a_network_that_is_gone_are_left_out(finished, tmp_path, monkeypatch, capsys):
+    output = shutil.copytree(finished, tmp_path / "outputs")
+    shutil.copy(finished.parent / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(article_tables, "draw", lambda *_: None)
+    weights = output / "quick" / "article_train" / "ann-lq-seed0" / "weights.safetensors"
+    model = load_dense(weights)
+    model.output.bias.data += 1
+    save_dense(weights, model, spec=dict(small(output, *ANN)[0].network))
+    list_anew(weights)
+    article_tables.run(small(output, *ANN)[0], [])
+    said = capsys.readouterr().out
+    for stage in ("article_noise", "article_curves", "article_adaptive", "article_transfer"):
+        assert f"outdated and left out: {output / 'quick' / stage}" in said
+    cells = {(c["row"], c["column"]): c for c in table(output, "article_table1")["cells"]}
+    cell = cells["No pruning, LQ", "None"]
+    assert (cell["ours"], cell["verdict"]) == (None, "outdated")
+    assert cell["outdated"][0].startswith("rewire article curves profile=quick ")
+    assert table(output, "article_transfer_E1") == []
+    text = (output / "tables" / "article_noise_ann.md").read_text()
+    assert "Outdated, hence left out: run rewire article noise" in text
+    with pytest.raises(InputError, match=r"article_noise.* is outdated.*Run it again first"):
+        article_curves.run(*small(output, *ANN, "force=true"))

@@ -1,0 +1,239 @@
+"""All mistakes of a command line are told at once, with what is allowed and where it stands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from helpers.small import ROOT, composed, run
+from omegaconf import OmegaConf
+
+from rewire.article.document import ARTICLE
+from rewire.attacks import ATTACKS
+from rewire.attacks.universal import EVALUATIONS, LOSSES
+from rewire.config.article import TABLE as ARTICLE_RULES
+from rewire.config.check import known
+from rewire.config.command_line import check_arguments
+from rewire.config.cross_checks import CONVOLUTIONAL, SIZES
+from rewire.config.rules import Rule
+from rewire.config.thesis import TABLE as THESIS_RULES
+from rewire.connectivity.strategies import STRATEGIES
+from rewire.data import cifar10, mnist
+from rewire.data.embedded import SUBSETS
+from rewire.models.dense import DENSE_MODELS
+from rewire.models.factory import FIXED, MODELS
+from rewire.models.heads import HEADS, SCALES
+from rewire.objectives import OBJECTIVES
+from rewire.pipeline.documents import DOCUMENTS
+from rewire.pipeline.paths import CONF
+from rewire.pruning.decoupled import SCORES
+from rewire.pruning.decoupled_cost import BACKENDS
+from rewire.pruning.values import METRICS
+from rewire.thesis.document import THESIS
+
+NO_GROUPS = ("table", "published", "article")
+
+
+def errors(stage: str, *arguments: str) -> list[str]:
+    return check_arguments(stage, arguments, CONF).found.errors
+
+
+def choices(document):
+    root = CONF / document.name
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        for file in () if folder.name in NO_GROUPS else sorted(folder.glob("*.yaml")):
+            yield next(iter(document.stages)), f"{folder.name}={file.stem}"
+
+
+@pytest.mark.parametrize(
+    ("stage", "choice"), [pair for document in DOCUMENTS for pair in choices(document)]
+)
+def test_everything_in_conf_passes(stage, choice):
+    for profile in ("quick", "paper"):
+        arguments = {choice} | ({f"profile={profile}"} if "profile" not in choice else set())
+        found = check_arguments(stage, sorted(arguments), CONF).found
+        assert found.errors == found.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("document", "table"),
+    [(THESIS, THESIS_RULES), (ARTICLE, ARTICLE_RULES)],
+    ids=["thesis", "article"],
+)
+def test_every_rule_is_of_an_option_in_conf(document, table):
+    seen = set()
+    for _, choice in choices(document):
+        seen |= set(paths(OmegaConf.to_container(composed(choice, document=document))))
+    # Options that stand in no file: the code's defaults serve.
+    unwritten = {"data.dataset", "data.split", "profile.epochs"}
+    ruled = {path for path in paths(table) if "*" not in path and "curves.list" not in path}
+    assert ruled - seen <= unwritten
+    assert all(known(table, path.split(".")) for path in seen)
+
+
+def paths(tree, prefix=""):
+    for key, value in tree.items():
+        path = prefix + key.rstrip("?")
+        yield path
+        if isinstance(value, dict) and not isinstance(value, Rule):
+            yield from paths(value, f"{path}.")
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (THESIS_RULES["model"]["name"], MODELS),
+        (THESIS_RULES["objective"]["name"], OBJECTIVES),
+        (THESIS_RULES["rewire"]["name"], [*FIXED, *STRATEGIES]),
+        (THESIS_RULES["attack"]["name"], ATTACKS),
+        (THESIS_RULES["data"]["source"], cifar10.SOURCES),
+        (ARTICLE_RULES["data"]["source"], mnist.SOURCES),
+        (ARTICLE_RULES["network"]["name"], DENSE_MODELS),
+        (ARTICLE_RULES["head"]["name"], HEADS),
+        (ARTICLE_RULES["head"]["scale"], SCALES),
+        (ARTICLE_RULES["noise"]["loss"], LOSSES),
+        (ARTICLE_RULES["curves"]["common"]["metric"], [*METRICS, "combined"]),
+        (ARTICLE_RULES["decoupled"]["cost"]["metric"], SCORES),
+    ],
+)
+def test_choices_are_those_that_the_code_knows(rule, names):
+    assert sorted(rule.allowed.split(", ")) == sorted(names)
+
+
+def test_what_the_tables_know_of_data_and_networks():
+    for name, subset in SUBSETS.items():
+        assert SIZES[name, "embedded"] == (subset.sizes["train"], subset.sizes["test"])
+    for (_, kind), (train, test) in SIZES.items():
+        assert kind == "embedded" or (train in (50_000, 60_000) and test == 10_000)
+    assert [name for name in DENSE_MODELS if DENSE_MODELS[name].convolutions] == list(CONVOLUTIONAL)
+    assert sorted(EVALUATIONS) == ["E1", "E2"]
+    assert sorted(BACKENDS) == ["scipy", "torch"]
+
+
+def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
+    result = run(
+        "train.py", "trainer.lrr=1", "trainer.lr=abc", "seed=x", "rewire=wieghted", "sparsity=1.5",
+        "data.root=${nope}", "foo", "model._target_=os.system", "arm=../../x",
+        f"output={tmp_path / 'new'}",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    for words in (
+        "unknown option 'trainer.lrr'. Did you mean 'trainer.lr'? "
+        "Allowed in trainer (conf/trainer/thesis.yaml): batch_size,",
+        "trainer.lr is 'abc'. Allowed: a number above 0. Set on the command line, "
+        "explained in conf/trainer/thesis.yaml.",
+        "seed is 'x'. Allowed: a whole number from 0",
+        "unknown rewiring strategy 'wieghted'. Did you mean 'weighted'?",
+        "sparsity is 1.5. Allowed: a number above 0 and below 1",
+        "data.root cannot be resolved: Interpolation key 'nope' not found",
+        "cannot read 'foo': missing EQUAL",
+        "'model._target_=os.system': no option may name code to run",
+        "arm is '../../x'. Allowed: 1 to 60 letters",
+    ):
+        assert sum(words in line for line in lines) == 1, words
+    assert len(lines) == 9
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "words"),
+    [
+        ("train", ["trainer.epochs=2.5"], ["trainer.epochs is 2.5", "whole number from 1"]),
+        ("train", ["trainer.epochs=true"], ["trainer.epochs is true"]),
+        ("train", ["sparsity=0.99x"], ["sparsity is '0.99x'", "conf/config.yaml"]),
+        ("train", ["model.width=-1"], ["model.width is -1", "conf/model/vgg11.yaml"]),
+        ("train", ["attack.steps=0"], ["attack.steps is 0", "conf/attack/pgd50x10.yaml"]),
+        ("train", ["objective=trades", "objective.epsilon=2"], ["objective.epsilon is 2"]),
+        ("train", ["objective.epsilon=0.1"], ["natural' has no objective.epsilon"]),
+        ("train", ["trainer={lr: 1}"], ["unknown trainer", "thesis"]),
+        ("train", ["trainer=null"], ["unknown trainer 'null'"]),
+        ("train", ["rewire=l2,random"], ["has several values", "-m"]),
+        ("train", ["foo=1"], ["unknown option 'foo'", "sparsity"]),
+        ("train", ["+trainer.rate=1"], ["unknown option 'trainer.rate'"]),
+        ("train", ["~trainer.lr"], ["trainer.lr is missing", "conf/trainer/thesis.yaml"]),
+        ("train", ["~tracking"], ["tracking is missing"]),
+        ("train", ["data.root=${data.root}"], ["data.root cannot be resolved"]),
+        ("train", ["trainer.epochs=???"], ["trainer.epochs cannot be resolved"]),
+        ("train", ["hydra.run.dir=../x"], ["'hydra.run.dir' is not taken"]),
+        ("train", ["hydra/launcher=x"], ["hydra/launcher=x", "isolated"]),
+        ("train", ["--config-dir=x"], ["'--config-dir=x' is not taken"]),
+        ("train", ["--multirn"], ["unknown flag '--multirn'", "Did you mean '--multirun'"]),
+        ("train", ["model@x=vgg11"], ["packages are not taken"]),
+        ("train", ["-m", "trainer.lr=0.1,-1"], ["trainer.lr is -1"]),
+        ("train", ["-m", "seed=interval(0,5)"], ["has endless values"]),
+        ("train", ["data.train_size=1000000000"], ["Allowed: 1 to 4500", "500 of 5,000 are held"]),
+        ("train", ["data.validation_size=5000"], ["Allowed: 0 to 4999"]),
+        ("train", ["data.train_size=16"], ["trainer.batch_size is 32. Allowed: 1 to 16"]),
+        ("evaluate", ["attack.images=1001"], ["attack.images is 1001. Allowed: 1 to 1000"]),
+        ("article_train", ["rewire=l2"], ["needs a sparse network", "dense"]),
+        ("article_train", ["objective=trades"], ["unknown option 'objective'", "head"]),
+        (
+            "article_noise",
+            ["noise.pairs=[[10,0.2]]"],
+            ["target class of the noise is 10", "0 to 9", "noise.pairs"],
+        ),
+        ("article_noise", ["noise.lr=0"], ["noise.lr is 0", "conf/article/noise/article.yaml"]),
+        ("article_decoupled", [], ["network 'ann' has no convolutions", "cnn"]),
+        ("article_curves", ["curves.common.grid=x"], ["has the grid 'x'", "whole"]),
+        ("article_curves", ["curves.adaptive=[x]"], ["curves.adaptive names 'x'"]),
+        ("article_curves", ["curves.common.drws=3"], ["Did you mean 'curves.common.draws'"]),
+    ],
+)
+def test_one_mistake_each(stage, arguments, words):
+    lines = errors(stage, *arguments)
+    assert [line for line in lines if all(word in line for word in words)], lines
+    assert all("\n" not in line for line in lines)
+
+
+def test_a_value_of_a_profile_names_its_file(tmp_path, monkeypatch):
+    rules = {**THESIS_RULES["trainer"], "batch_size": Rule("nothing", lambda value: False)}
+    monkeypatch.setitem(THESIS_RULES, "trainer", rules)
+    (line,) = errors("train")
+    assert line == "trainer.batch_size is 32. Allowed: nothing. Set in conf/profile/quick.yaml."
+
+
+def test_another_budget_of_the_attack_is_a_warning():
+    arguments = ["objective=trades", "attack.epsilon=0.05"]
+    found = check_arguments("evaluate", arguments, CONF).found
+    assert found.errors == []
+    assert "attack.epsilon 0.05 differs from objective.epsilon 0.0313725" in found.warnings[0]
+    assert check_arguments("evaluate", ["objective=trades"], CONF).found.warnings == []
+    assert check_arguments("train", arguments, CONF).found.warnings == []
+
+
+def test_a_right_sweep_is_left_to_hydra_and_a_right_run_is_composed_once():
+    sweep = check_arguments(
+        "train", ["-m", "sparsity=0.9,0.99", "rewire=glob(*,exclude=dense)"], CONF
+    )
+    assert (sweep.found.errors, sweep.config) == ([], None)
+    single = check_arguments("train", ["sparsity=0.9", "rewire=l2"], CONF)
+    assert single.overrides == ["sparsity=0.9", "rewire=l2"]
+    assert single.config == composed("sparsity=0.9", "rewire=l2")
+
+
+def test_checking_imports_nothing_heavy():
+    code = (
+        "import sys; from rewire.cli import CONF, check_arguments; "
+        "check_arguments('article_curves', ['seed=x'], CONF); "
+        "print(sorted({'torch', 'numpy', 'pytorch_lightning', 'wandb'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(("switch", "tracebacks"), [(None, 0), ("REWIRE_DEBUG", 1)])
+def test_a_traceback_is_for_the_debug_switch_alone(switch, tracebacks, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    env = {switch: "1"} if switch else {}
+    result = run("train.py", f"output={tmp_path / 'file' / 'below'}", env=env)
+    assert result.returncode == 2
+    assert result.stderr.count("Traceback") >= tracebacks
+    assert ("Traceback" in result.stderr) == bool(tracebacks)
+    assert result.stderr.splitlines()[-1].startswith("error: cannot write to the output folder")

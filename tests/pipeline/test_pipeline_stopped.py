@@ -1,0 +1,42 @@
+"""A training that a scheduler ends, and the same command given again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+TINY = [
+    "profile=quick", "tracking=off", "model.width=0.08", "sparsity=0.9", "data.train_size=64",
+    "data.validation_size=20", "data.test_size=20", "trainer.checkpoint_every=1",
+]  # fmt: skip
+
+
+def start(output, *overrides):
+    command = [
+        sys.executable,
+        "-m",
+        "rewire",
+        "thesis",
+        "train",
+        *TINY,
+        f"output={output}",
+        *overrides,
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_scheduler_sees_that_there_is_no_result_and_the_next_run_goes_on(tmp_path):
+    epochs = "trainer.epochs=300"
+    with start(tmp_path, epochs) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        said = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "wrote" not in said
+    with start(tmp_path, epochs) as process:
+        first = next(line for line in process.stdout if line.startswith("epoch"))
+        process.kill()
+    assert int(first.split()[1].split("/")[0]) >= 3
