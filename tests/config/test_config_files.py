@@ -12,12 +12,13 @@ from rewire.models.factory import FIXED, MODELS, build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.objectives import OBJECTIVES
 from rewire.pipeline.cells import cell_of
-from rewire.pipeline.paths import CONF
+from rewire.pipeline.paths import CONF, SHARED
 
+THESIS = CONF / "thesis"
 CHOICES = [
     (folder.name, path.stem)
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name not in ("table", "article")
+    for folder in sorted([*THESIS.iterdir(), *(CONF / SHARED).iterdir()])
+    if folder.is_dir() and folder.name != "table"
     for path in sorted(folder.glob("*.yaml"))
 ]
 
@@ -44,12 +45,12 @@ def test_every_choice_composes_in_both_profiles(group, choice):
     ],
 )
 def test_every_registered_name_has_a_file_and_back(group, registry):
-    assert sorted(path.stem for path in (CONF / group).glob("*.yaml")) == sorted(registry)
+    assert sorted(path.stem for path in (THESIS / group).glob("*.yaml")) == sorted(registry)
 
 
-@pytest.mark.parametrize("experiment", [p.stem for p in (CONF / "experiment").glob("*.yaml")])
+@pytest.mark.parametrize("experiment", [p.stem for p in (THESIS / "experiment").glob("*.yaml")])
 def test_experiments_are_named_like_their_cells(experiment):
-    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    text = (THESIS / "experiment" / f"{experiment}.yaml").read_text()
     assert f"# python train.py experiment={experiment}" in text
     config = composed(f"experiment={experiment}", "seed=3")
     cell = cell_of(config, stage="train", overrides=[])
@@ -61,7 +62,7 @@ def test_experiments_are_named_like_their_cells(experiment):
         assert cell == f"{training}s{config.sparsity}-random-seed3{arm}"
 
 
-@pytest.mark.parametrize("profile", [p.stem for p in (CONF / "profile").glob("*.yaml")])
+@pytest.mark.parametrize("profile", [p.stem for p in (THESIS / "profile").glob("*.yaml")])
 @pytest.mark.parametrize(
     ("objective", "sparsity"), [("natural", 0.95), ("natural", 0.99), ("trades", 0.95)]
 )
@@ -79,7 +80,7 @@ def test_thin_baselines_have_as_many_weights_as_the_sparse_networks(profile, obj
 
 def test_paper_profile_is_the_thesis():
     config = composed("profile=paper", "experiment=trades-s0.95")
-    assert config.trainer == yaml.safe_load((CONF / "trainer" / "thesis.yaml").read_text())
+    assert config.trainer == yaml.safe_load((THESIS / "trainer" / "thesis.yaml").read_text())
     assert config.trainer.epochs == 100
     assert config.trainer.batch_size == 128
     assert config.model.width == 1.0

@@ -58,7 +58,7 @@ def test_files_may_write_it_too_and_reading_twice_changes_nothing(document):
     assert config == once
     if document is THESIS:
         for name in ("pgd50x10", "pgd20x1", "autoattack"):
-            text = (CONF / "attack" / f"{name}.yaml").read_text()
+            text = (CONF / "thesis" / "attack" / f"{name}.yaml").read_text()
             assert yaml.safe_load(text)["epsilon"] == "8/255"
         assert config.attack.epsilon == EPSILON
 

@@ -123,9 +123,9 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
     assert all(line.startswith("error: ") for line in lines)
     for words in (
         "unknown option 'trainer.lrr'. Did you mean 'trainer.lr'? "
-        "Allowed in trainer (conf/trainer/thesis.yaml): batch_size,",
+        "Allowed in trainer (conf/thesis/trainer/thesis.yaml): batch_size,",
         "trainer.lr is 'abc'. Allowed: a number above 0. Set on the command line, "
-        "explained in conf/trainer/thesis.yaml.",
+        "explained in conf/thesis/trainer/thesis.yaml.",
         "seed is 'x'. Allowed: a whole number from 0",
         "unknown rewiring strategy 'wieghted'. Did you mean 'weighted'?",
         "sparsity is 1.5. Allowed: a number above 0 and below 1",
@@ -144,9 +144,9 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
     [
         ("train", ["trainer.epochs=2.5"], ["trainer.epochs is 2.5", "whole number from 1"]),
         ("train", ["trainer.epochs=true"], ["trainer.epochs is true"]),
-        ("train", ["sparsity=0.99x"], ["sparsity is '0.99x'", "conf/config.yaml"]),
-        ("train", ["model.width=-1"], ["model.width is -1", "conf/model/vgg11.yaml"]),
-        ("train", ["attack.steps=0"], ["attack.steps is 0", "conf/attack/pgd50x10.yaml"]),
+        ("train", ["sparsity=0.99x"], ["sparsity is '0.99x'", "conf/thesis/config.yaml"]),
+        ("train", ["model.width=-1"], ["model.width is -1", "conf/thesis/model/vgg11.yaml"]),
+        ("train", ["attack.steps=0"], ["attack.steps is 0", "conf/thesis/attack/pgd50x10.yaml"]),
         ("train", ["objective=trades", "objective.epsilon=2"], ["objective.epsilon is 2"]),
         ("train", ["objective.epsilon=0.1"], ["natural' has no objective.epsilon"]),
         ("train", ["trainer={lr: 1}"], ["unknown trainer", "thesis"]),
@@ -154,7 +154,7 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         ("train", ["rewire=l2,random"], ["has several values", "-m"]),
         ("train", ["foo=1"], ["unknown option 'foo'", "sparsity"]),
         ("train", ["+trainer.rate=1"], ["unknown option 'trainer.rate'"]),
-        ("train", ["~trainer.lr"], ["trainer.lr is missing", "conf/trainer/thesis.yaml"]),
+        ("train", ["~trainer.lr"], ["trainer.lr is missing", "conf/thesis/trainer/thesis.yaml"]),
         ("train", ["~tracking"], ["tracking is missing"]),
         ("train", ["data.root=${data.root}"], ["data.root cannot be resolved"]),
         ("train", ["trainer.epochs=???"], ["trainer.epochs cannot be resolved"]),
@@ -193,7 +193,9 @@ def test_a_value_of_a_profile_names_its_file(tmp_path, monkeypatch):
     rules = {**THESIS_RULES["trainer"], "batch_size": Rule("nothing", lambda value: False)}
     monkeypatch.setitem(THESIS_RULES, "trainer", rules)
     (line,) = errors("train")
-    assert line == "trainer.batch_size is 32. Allowed: nothing. Set in conf/profile/quick.yaml."
+    assert (
+        line == "trainer.batch_size is 32. Allowed: nothing. Set in conf/thesis/profile/quick.yaml."
+    )
 
 
 def test_another_budget_of_the_attack_is_a_warning():

@@ -9,7 +9,7 @@ from rewire.data import AUGMENTATIONS, TrainBatches, load_data
 from rewire.data.cifar10 import SOURCES, load_cifar10
 from rewire.errors import InputError
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+CONF = Path(__file__).parents[2] / "conf" / "thesis" / "data"
 
 
 def load(**changes):

@@ -20,7 +20,7 @@ from rewire.evaluation.ledger import load_ledger, save_ledger
 from rewire.evaluation.robust import evaluate
 from rewire.numbers import fraction
 
-CONF = Path(__file__).parents[2] / "conf" / "attack"
+CONF = Path(__file__).parents[2] / "conf" / "thesis" / "attack"
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def locate(found: dict, metric: str) -> model.Location:
 
 
 def view(name: str) -> model.TableView:
-    spec = load_spec(CONF / "table" / f"{name}.yaml")
+    spec = load_spec(CONF / "thesis" / "table" / f"{name}.yaml")
     return table_view(spec, results(), profile="quick", note=NOTE, locate=locate)
 
 

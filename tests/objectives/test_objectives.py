@@ -18,7 +18,7 @@ from rewire.rng import generator
 
 NAMES = list(OBJECTIVES)
 BUDGET = {"epsilon": 0.06, "step_size": 0.02, "steps": 4}
-CONF = Path(__file__).parents[2] / "conf" / "objective"
+CONF = Path(__file__).parents[2] / "conf" / "thesis" / "objective"
 
 
 def options(name):

@@ -34,7 +34,7 @@ def copy_of_checkout(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=left_out)
     for name in ("stage.py", "train.py"):
         shutil.copy(ROOT / name, folder)
-    (folder / "src" / "rewire" / "stages" / "train.py").write_text(STAND_IN)
+    (folder / "src" / "rewire" / "thesis" / "train.py").write_text(STAND_IN)
     return folder
 
 
@@ -47,22 +47,24 @@ def called(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def set_rate(folder: Path, rate: float) -> None:
-    path = folder / "conf" / "trainer" / "thesis.yaml"
+    path = folder / "conf" / "thesis" / "trainer" / "thesis.yaml"
     path.write_text(re.sub(r"^lr: \S+", f"lr: {rate}", path.read_text(), flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", [("stage.py", "train"), ("train.py",)], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [("stage.py", "thesis", "train"), ("train.py",)], ids=lambda c: c[0]
+)
 def test_a_copy_runs_its_own_code_and_configuration(command, tmp_path):
     folder = copy_of_checkout(tmp_path / "copy")
     set_rate(folder, 0.2)
     called(folder, *command, "rewire=l2")
-    own = folder / "src" / "rewire" / "stages" / "train.py"
+    own = folder / "src" / "rewire" / "thesis" / "train.py"
     assert (folder / "made" / "said.txt").read_text() == f"VERSION {own} 0.2"
 
 
 def test_what_a_stage_starts_imports_from_the_same_folder(tmp_path):
     folder = copy_of_checkout(tmp_path / "copy")
-    train = folder / "src" / "rewire" / "stages" / "train.py"
+    train = folder / "src" / "rewire" / "thesis" / "train.py"
     train.write_text(
         "import subprocess, sys\n"
         "def run(config, overrides):\n"
@@ -89,9 +91,10 @@ def test_a_copy_takes_the_engine_that_is_installed(tmp_path):
     ]
 
 
-def test_a_stage_without_a_name_says_how_to_call_it():
+def test_without_arguments_it_says_what_there_is_to_run():
     ran = subprocess.run([sys.executable, "stage.py"], cwd=ROOT, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (1, "usage: python stage.py STAGE [option=value ...]\n")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "rewire thesis {train,prune," in ran.stdout
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -104,7 +107,7 @@ def git(folder: Path, *arguments: str) -> str:
 @pytest.mark.reliability
 def test_a_queued_experiment_runs_what_was_queued_and_not_what_the_workspace_is_by_then(tmp_path):
     folder = copy_of_checkout(tmp_path / "copy")
-    train = folder / "src" / "rewire" / "stages" / "train.py"
+    train = folder / "src" / "rewire" / "thesis" / "train.py"
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["cmd"]
     stage = {
         "cmd": declared.replace("${item.cell}", "natural-s0.95").replace("${item.rewire}", "l2")

@@ -235,6 +235,6 @@ def test_a_profile_that_dvc_would_not_see_or_stop_at_is_refused_before_any_work(
     path.write_text(re.sub("  thin: .*", "", text))
     errors = check_arguments("train", ["rewire=l2"], conf).found.errors
     assert len(errors) == 3
-    assert "conf/profile/quick.yaml lacks 'profile.thin'" in errors[0]
+    assert "conf/thesis/profile/quick.yaml lacks 'profile.thin'" in errors[0]
     assert "lacks 'prune'. Allowed: also an empty one, {}." in errors[1]
     assert "has 'selection', which no stage of dvc.yaml depends on. Allowed: attack," in errors[2]

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from rewire.pipeline.document import SELECTIONS
+from rewire.pipeline.documents import module_of
+from rewire.sources import file_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -114,7 +116,7 @@ def test_every_override_is_quoted_and_every_dependency_exists():
 
 @pytest.mark.parametrize("stage", [*CELL_STAGES, "audit", *ARTICLE_STAGES])
 def test_outs_are_the_files_that_the_stage_vouches_for(stage):
-    source = (ROOT / "src" / "rewire" / "stages" / f"{stage}.py").read_text()
+    source = file_of(module_of(stage)).read_text()
     names = {Path(out).name for out in PIPELINE[stage]["outs"]}
     assert {"manifest.json", "config.yaml", "metrics.json"} <= names
     assert "provenance.json" not in names  # it differs from run to run

@@ -107,7 +107,7 @@ def finding_of_order(profile: str, *, swap: bool = False):
         for found in rows:
             if found["rewire"] == "l2" and found["objective"] == "trades":
                 found["metrics"]["structure"]["zero_vectors"]["percent"] = 99.0
-    spec = load_spec(CONF / "table" / "thesis_table1.yaml")
+    spec = load_spec(CONF / "thesis" / "table" / "thesis_table1.yaml")
     table = build_table(spec, rows, profile=profile, note=NOTE)
     return findings.thesis_findings({"thesis_table1": table}, [], [])[0]
 

@@ -17,7 +17,7 @@ from rewire.tracking import NullTracker, track
 from rewire.tracking.tracker import flatten, plain
 
 RUN = {"project": "p", "group": "g", "job_type": "train", "name": "n", "tags": [], "config": {}}
-CONF = Path(__file__).parents[2] / "conf" / "tracking"
+CONF = Path(__file__).parents[2] / "conf" / "shared" / "tracking"
 
 
 @pytest.mark.parametrize("mode", ["off", False])
