@@ -15,6 +15,7 @@ from itertools import zip_longest
 
 import rewire
 from rewire.errors import InputError, unknown_name
+from rewire.files import writable_folder
 from rewire.pipeline.console import refuse, show, stop
 from rewire.pipeline.documents import DOCUMENTS, document_of, module_of, stage_of
 
@@ -96,7 +97,6 @@ def launch_arguments(stage: str, arguments: Sequence[str]) -> None:
 
     from rewire.config.check import read_numbers, rules_of
     from rewire.config.command_line import check_arguments, search_path, with_home
-    from rewire.files import writable_folder
     from rewire.pipeline.paths import CONF
 
     # Large tensors come and go every step; huge pages make their first touch cheap.

@@ -87,9 +87,8 @@ def test_the_output_folder_is_the_one_that_is_meant(text, sweep, tmp_path, monke
     output = checked.output if sweep else checked.config.output
     assert output == meant.get(text, "quoted")
     if sweep:  # one error before anything is written, and no folder of another name
-        monkeypatch.setattr(entry.sys, "argv", ["train.py", "-m", f"output={text}", "rewire=no"])
         with pytest.raises(SystemExit):
-            entry.launch("train")
+            entry.launch("train", ["-m", f"output={text}", "rewire=no"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +116,7 @@ def test_a_checkout_in_a_folder_with_an_apostrophe(tmp_path):
     assert done.returncode == 0, done.stderr
     cells = list((tmp_path / "out" / "quick" / "train").iterdir())
     assert len(cells) == 2
-    assert search_path(Path("/o'hara/conf")) == r"hydra.searchpath=['file:///o\'hara/conf']"
+    assert search_path(Path("/o'hara/conf")) == r"hydra.searchpath=['file:///o\'hara/conf/shared']"
 
 
 def test_a_finished_cell_where_nothing_can_be_written_is_found(tmp_path, monkeypatch, capsys):
@@ -131,6 +130,5 @@ def test_a_finished_cell_where_nothing_can_be_written_is_found(tmp_path, monkeyp
     for module in ("rewire.files", "rewire.pipeline.run_cell", "rewire.cli"):
         monkeypatch.setattr(f"{module}.writable_folder", read_only)
     monkeypatch.setattr("rewire.files.atomic_path", read_only)
-    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
-    entry.launch("train")
+    entry.launch("train", arguments)
     assert "finished already" in capsys.readouterr().out

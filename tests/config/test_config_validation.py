@@ -219,7 +219,8 @@ def test_a_right_sweep_is_left_to_hydra_and_a_right_run_is_composed_once():
 
 def test_checking_imports_nothing_heavy():
     code = (
-        "import sys; from rewire.cli import CONF, check_arguments; "
+        "import sys, rewire.cli; from rewire.config.command_line import check_arguments; "
+        "from rewire.pipeline.paths import CONF; "
         "check_arguments('article_curves', ['seed=x'], CONF); "
         "print(sorted({'torch', 'numpy', 'pytorch_lightning', 'wandb'} & set(sys.modules)))"
     )

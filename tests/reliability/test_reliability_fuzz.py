@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import shutil
-import sys
 import types
 
 import numpy as np
@@ -120,11 +119,10 @@ def test_malformed_configurations(count, stage, table, tmp_path, monkeypatch):
     def check(arguments):
         reached.clear()
         shutil.rmtree(output, ignore_errors=True)
-        monkeypatch.setattr(sys, "argv", ["stage", *arguments, f"output={output}"])
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             try:
-                entry.launch(stage)
+                entry.launch(stage, [*arguments, f"output={output}"])
                 code = 0
             except SystemExit as stop:
                 code = stop.code

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.reliability
 def test_a_hundred_killed_trainings():
-    command = [sys.executable, "-m", "rewire.tools.prove_resume", "--trials", "100"]
+    command = [sys.executable, "-m", "rewire", "prove-resume", "--trials", "100"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("100 of 100 trainings bitwise equal after ")

@@ -25,9 +25,8 @@ ConfigLoaderImpl.load_sweep_config = counted
 Jobs.run = lambda self, jobs: [{"status": "failed", "error": "not run"} for job in jobs]
 # A child of a script in the background finds interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = ["train.py", "-m", "seed=0,1,2", "output=" + sys.argv[1]]
 try:
-    launch("train")
+    launch("train", ["-m", "seed=0,1,2", "output=" + sys.argv[1]])
 finally:
     print("compositions:", len(calls))
 """

@@ -158,7 +158,7 @@ def test_chunks_of_other_weights_or_another_attack_are_not_used(output, monkeypa
     shutil.copy(output / "quick" / "train" / "natural-s0.9-l2-seed1" / WEIGHTS, weights)
     list_anew(weights)
     with pytest.raises(
-        InputError, match=r"is outdated: it was not made from the train .*stages\.prune"
+        InputError, match=r"is outdated: it was not made from the train .*thesis prune"
     ):
         run(output, "pgd", "attack.images=16")
     prune.run(*small(output, "rewire=l2"))

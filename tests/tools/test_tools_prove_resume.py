@@ -13,15 +13,8 @@ from rewire.tools.prove_resume import digest_of
 
 def prove(trials: int) -> subprocess.CompletedProcess:
     """In a process of its own: it forks, which a process with threads should not."""
-    command = [
-        sys.executable,
-        "-m",
-        "rewire.tools.prove_resume",
-        "--trials",
-        str(trials),
-        "--seed",
-        "3",
-    ]
+    command = [sys.executable, "-m", "rewire", "prove-resume"]
+    command += ["--trials", str(trials), "--seed", "3"]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
 
