@@ -21,7 +21,7 @@ from dvc.repo import Repo
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rewire.config.command_line import check_arguments
+from rewire.config.command_line import check_arguments, search_path
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.dvc_yaml import PIPELINE, TABLES, main, pipeline, profile_faults
@@ -145,8 +145,7 @@ def stages_that_change(document: Document, before: Any, after: Any) -> set[str]:
 def settings(document: Document, conf: Path) -> dict[str, Any]:
     """The resolved configuration of the document's cell in `CELLS`."""
     with initialize_config_dir(str(conf / document.name), version_base="1.3"):
-        search = f"hydra.searchpath=['file://{conf}']"
-        config = compose("config", overrides=[search, *CELLS[document.name][1]])
+        config = compose("config", overrides=[search_path(conf), *CELLS[document.name][1]])
     return OmegaConf.to_container(config, resolve=True)
 
 
@@ -212,7 +211,7 @@ def test_every_group_reruns_the_stages_that_it_decides_and_no_other(
 
 
 def test_more_restarts_evaluate_anew_and_other_audit_images_train_nothing(project, dependencies):
-    file = "profile/quick.yaml"
+    file = "thesis/profile/quick.yaml"
     text = (project / "conf" / file).read_text()
     restarts = (file, text.replace("restarts: 2", "restarts: 5"))
     images = (file, text.replace("images: 50", "images: 60"))
@@ -230,7 +229,7 @@ def test_every_profile_has_the_sections_that_stages_depend_on(document):
 
 def test_a_profile_that_dvc_would_not_see_or_stop_at_is_refused_before_any_work(tmp_path):
     conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    path = conf / "profile" / "quick.yaml"
+    path = conf / "thesis" / "profile" / "quick.yaml"
     text = path.read_text().replace("prune: {}\n", "selection: best_test\n")
     path.write_text(re.sub("  thin: .*", "", text))
     errors = check_arguments("train", ["rewire=l2"], conf).found.errors
