@@ -19,7 +19,7 @@ from typing import Any
 
 from rewire.errors import InputError
 
-MANIFEST = "manifest.json"
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"  # of a cell
 LARGEST_TEXT = 2**28  # bytes of a JSON file; the largest that any stage writes has a few MB
 
 

@@ -45,7 +45,7 @@ OTHERS = ("--help", "-h", "--resolve", "--package", "-p", *itertools.chain(*ONE_
 REFUSED = (
     "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun",
 )  # fmt: skip
-PATHS = ("output", "data.root", "tracking.folder")
+PATHS = ("output", "data.root", "tracking.folder", "network")
 MOST_VALUES = 10_000  # of one option in a sweep
 
 

@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from rewire.pipeline.document import LAST
+from rewire.pipeline.documents import document_of
+from rewire.pipeline.foreign import foreign_of
 
 # Training and test images by (data set, embedded or official).
 SIZES = {
@@ -36,6 +38,9 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
         stage: what is to run.
         groups: configuration groups that take part in its result.
     """
+    if (network := foreign_of(config)) and not document_of(stage).stages[stage].foreign:
+        stages = [name for name, s in document_of(stage).stages.items() if s.foreign]
+        yield f"network is '{network}'. Allowed for the stage {stage}: null; {', '.join(stages)} take one."
     yield from _images(config, groups)
     yield from _sparsity(config)
     if config.get("selection", LAST) not in (LAST, *config["trainer"].get("selections", ())):

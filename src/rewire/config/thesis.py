@@ -13,6 +13,7 @@ from rewire.config.rules import (
     FLAG,
     NAME,
     NO_SPARSITY,
+    PATH,
     POSITIVE,
     PRECISION,
     SHARE,
@@ -35,6 +36,7 @@ TABLE: Table = {
     "profile": {**COMMON["profile"], "thin?": {"*": SOME}},
     "sparsity": either(real(above=0, below=1, example=", e.g. 0.99"), NO_SPARSITY),
     "selection": choice(*SELECTIONS),
+    "network": optional(PATH, "the trained one"),
     "data": image_data("cifar10", optional_keys="?"),
     "model": {
         "name": choice("vgg11", "vgg16", "resnet18"),

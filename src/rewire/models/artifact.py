@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rewire.errors import InputError
-from rewire.files import MANIFEST, atomic_path, read_json, sha256
+from rewire.files import MANIFEST, WEIGHTS, atomic_path, read_json, sha256
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork
@@ -111,6 +111,29 @@ def load_network(
     except UNFIT as error:
         raise _unfit(path, spec, error) from error
     return model.eval(), spec
+
+
+def is_described(path: str | Path) -> bool:
+    """Whether a file says that it is a network which `save_network` wrote, whole or not."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return bool({_MODEL, _MODEL_HWC} & set(file.metadata() or {}))
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
+def load(cell: str | Path) -> SparseNetwork:
+    """A trained network in evaluation mode: images (B, 3, 32, 32) in [0, 1] → logits (B, classes).
+
+    Args:
+        cell: the folder of a trained cell (outputs/PROFILE/train/CELL or results/.../cells/CELL),
+            or a file that `save_network` wrote.
+
+    Raises:
+        InputError: as `load_network`.
+    """
+    path = Path(cell)
+    return load_network(path / WEIGHTS if path.is_dir() else path)[0]
 
 
 def load_dense(path: str | Path, *, expected: Mapping[str, Any] | None = None) -> DenseNetwork:

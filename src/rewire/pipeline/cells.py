@@ -13,6 +13,7 @@ from rewire.files import MANIFEST
 from rewire.identity import ENGINE, NEUTRAL, is_neutral
 from rewire.numbers import nameable
 from rewire.pipeline.documents import document_of
+from rewire.pipeline.foreign import groups_of
 
 LONGEST_SUFFIX = 60
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+-]{0,199}")  # one folder, never above or hidden
@@ -30,12 +31,12 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
     """
     document = document_of(stage)
     name = document.base(config) + (f"-{config['arm']}" if config["arm"] else "")
-    others = []
+    others, groups = [], groups_of(document.stages[stage], config)
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key in document.axes or is_neutral(key, config):
             continue
-        if key.partition(".")[0] in document.stages[stage].groups:
+        if key.partition(".")[0] in groups:
             others.append(nameable(override.lstrip("+")))
     suffix = "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", other) for other in sorted(others))
     if len(suffix) > LONGEST_SUFFIX:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewire.files import MANIFEST
+from rewire.files import MANIFEST, WEIGHTS
 
-WEIGHTS, METRICS, HISTORY = "weights.safetensors", "metrics.json", "history.csv"
+METRICS, HISTORY = "metrics.json", "history.csv"
 LAST = "last"
 # Epoch that counts → file of the network that a training leaves of it (`training.selection`).
 SELECTIONS = {
@@ -44,6 +44,8 @@ class Stage:
         params: keys of `params.yaml` that it reads.
         cells: the list in `params.yaml` of the cells that the pipeline runs.
         axes: what varies in the pipeline, of `Document.lists`; None for all.
+        foreign: groups that take part where a network from elsewhere stands in the place of the
+            trained one (`rewire.pipeline.foreign`); none if the stage takes no such network.
     """
 
     groups: tuple[str, ...]
@@ -53,6 +55,7 @@ class Stage:
     params: tuple[str, ...] = ()
     cells: str = "cells"
     axes: tuple[str, ...] | None = None
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)  # there is one of each

@@ -23,6 +23,7 @@ from rewire.models.artifact import check_listed
 from rewire.pipeline.cells import cell_of, own_folder, source_folder
 from rewire.pipeline.document import CONFIG, SELECTIONS, WEIGHTS
 from rewire.pipeline.documents import document_of, module_of
+from rewire.pipeline.foreign import FOREIGN, foreign_of, groups_of
 from rewire.pipeline.lock import alone
 from rewire.pipeline.made import (
     PROVENANCE,
@@ -47,7 +48,9 @@ Work = Callable[[dict[str, Any], Path, Tracker], Iterable[str]]
 
 def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The part of a resolved configuration that decides the result of `stage`; no paths."""
-    keys = [*document_of(stage).stages[stage].groups, "sparsity", "seed"]
+    keys = list(groups_of(document_of(stage).stages[stage], config))
+    if not foreign_of(config):
+        keys += ["sparsity", "seed"]
     chosen = {key: config[key] for key in keys if key in config}
     chosen["data"] = {key: value for key, value in chosen["data"].items() if key != "root"}
     return chosen
@@ -70,11 +73,18 @@ def sibling(config: Mapping[str, Any], overrides: Iterable[str], stage: str) -> 
 
 
 def sources_of(stage: str, config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Path]:
-    """Earlier stage → the file of the same cell that a stage reads."""
+    """Earlier stage → the file of the same cell that a stage reads.
+
+    A foreign network stands in the place of the trained one.
+    """
     inputs = dict(document_of(stage).stages[stage].inputs)
-    if "train" in inputs:
+    foreign = foreign_of(config)
+    if foreign is not None:
+        del inputs["train"]
+    elif "train" in inputs:
         inputs["train"] = SELECTIONS[config["selection"]]
-    return {name: sibling(config, overrides, name) / file for name, file in inputs.items()}
+    found = {name: sibling(config, overrides, name) / file for name, file in inputs.items()}
+    return found if foreign is None else {FOREIGN: foreign, **found}
 
 
 def inputs_of(
@@ -85,7 +95,13 @@ def inputs_of(
 
 
 def networks(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Path]:
-    """Variant → file of the network: of the configured epoch of the training, and pruned."""
+    """Variant → file of the network: of the configured epoch of the training, and pruned.
+
+    Of a foreign network: that file, and pruned if it was pruned.
+    """
+    if foreign := foreign_of(config):
+        pruned = sibling(config, overrides, VARIANTS["pruned"]) / WEIGHTS
+        return {"trained": foreign} | ({"pruned": pruned} if pruned.is_file() else {})
     names = {"trained": SELECTIONS[config["selection"]], "pruned": WEIGHTS}
     return {v: sibling(config, overrides, stage) / names[v] for v, stage in VARIANTS.items()}
 
@@ -102,7 +118,7 @@ def check_sources(stage: str, config: Mapping[str, Any], overrides: Iterable[str
         if file.is_file():
             check_listed(file)
     for name, file in sources.items():
-        made_from = sources_of(name, config, overrides)
+        made_from = {} if name == FOREIGN else sources_of(name, config, overrides)
         if made_from and file.is_file() and not is_current(file.parent, made_from):
             check_sources(name, config, overrides)  # what is first in the chain is told first
             again = command(name, arguments_of(overrides, config), output=config["output"])

@@ -13,6 +13,7 @@ from rewire.errors import InputError
 from rewire.files import MANIFEST, content_hash, read_json, sha256
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.documents import DOCUMENTS, document_of
+from rewire.pipeline.foreign import FOREIGN
 from rewire.pipeline.made import PROVENANCE, command_for, read_config, remark
 from rewire.reporting.html.model import Location, StageRun
 from rewire.reporting.page import HOUR, machine
@@ -91,7 +92,7 @@ def _doubts(
         if hashes.get(name) != digest:
             yield f"{place}/{name} is {'damaged' if name in hashes else 'missing'}"
     for stage, digest in (configuration(folder).get("inputs") or {}).items():
-        if digest is not None and digest not in known:
+        if stage != FOREIGN and digest is not None and digest not in known:
             yield f"{place} is outdated: its input of {stage} is no longer the one that is here"
 
 

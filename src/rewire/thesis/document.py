@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from rewire.pipeline.document import (
     HISTORY,
@@ -16,26 +18,42 @@ from rewire.pipeline.document import (
     Stage,
     clean_ledger,
 )
+from rewire.pipeline.foreign import foreign_cell, foreign_of
 
 _SPARSE = ("data", "model", "objective", "rewire", "trainer")
 _PRUNED = (*_SPARSE, "selection", "prune")
 NAME = re.compile(r"(?P<base>.+?)-(?P<rewire>[a-z0-9_]+)-seed(?P<seed>[0-9]+)(?:-(?P<rest>.+))?")
+_FOREIGN = ("data", "model", "prune")
+
+
+def _base(config: Mapping[str, Any]) -> str:
+    if foreign := foreign_of(config):
+        return foreign_cell(foreign)
+    return f"{_family(config)}-{config['rewire']['name']}-seed{config['seed']}"
+
+
+def _family(config: Mapping[str, Any]) -> str:
+    if foreign_of(config):
+        return "foreign"
+    return f"{config['objective']['name']}-s{config['sparsity']}"
+
+
 THESIS = Document(
     name="thesis",
     place=1,
     lists={"rewire": "rewire", "seed": "seeds"},
     axes=("sparsity", "objective", "rewire", "seed", "profile"),
-    base=lambda c: (
-        f"{c['objective']['name']}-s{c['sparsity']}-{c['rewire']['name']}-seed{c['seed']}"
-    ),
-    family=lambda c: f"{c['objective']['name']}-s{c['sparsity']}",
+    base=_base,
+    family=_family,
     names=NAME,
     network="model",
     kind=lambda c: c["objective"]["name"],
     scales=("epochs", "thin"),
     stages={
         "train": Stage(_SPARSE, outs=(*SELECTIONS.values(), METRICS, HISTORY, *RECORD)),
-        "prune": Stage(_PRUNED, {"train": WEIGHTS}, outs=(WEIGHTS, METRICS, *RECORD)),
+        "prune": Stage(
+            _PRUNED, {"train": WEIGHTS}, outs=(WEIGHTS, METRICS, *RECORD), foreign=_FOREIGN
+        ),
         "evaluate": Stage(
             (*_PRUNED, "attack"),
             {"train": WEIGHTS, "prune": WEIGHTS},
@@ -44,12 +62,14 @@ THESIS = Document(
                 *(clean_ledger(variant) for variant in ("trained", "pruned")),
                 *RECORD,
             ),
+            foreign=(*_FOREIGN, "attack"),
         ),
         "structure": Stage(
             _PRUNED,
             {"train": WEIGHTS, "prune": WEIGHTS},
             outs=(METRICS, "trained.png", "pruned.png", *RECORD),
             reads=(f"train/{{cell}}/{METRICS}",),
+            foreign=_FOREIGN,
         ),
         # Which networks there are for the audit to transfer from, as few lines: it must neither
         # name one that is not listed nor depend on all that was ever trained.

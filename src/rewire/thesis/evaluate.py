@@ -23,7 +23,7 @@ from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
-from rewire.models.artifact import load_network
+from rewire.models.plain import open_network
 from rewire.models.sparse import SparseNetwork
 from rewire.pipeline.document import clean_ledger
 from rewire.pipeline.partial_results import Part, parts
@@ -66,7 +66,7 @@ def measure(
     decided = deciding_pieces(config, "evaluate") | {"device": device.type, "chunk": CHUNK}
     with parts(folder, decided=decided) as part:
         for variant, source in sources.items():
-            model, _ = load_network(source, expected=spec)
+            model = open_network(source, spec=spec)
             model.to(device)
             set_engine(config["trainer"]["engine"], model, device)
             correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
@@ -92,7 +92,9 @@ def measure(
         type="evaluation",
         files=[folder / name for name in names],
         metadata={},
-        inputs=[f"{kind}-{sources[v].parent.name}" for kind, v in ARTIFACTS.items()],
+        inputs=[
+            f"{kind}-{sources[v].parent.name}" for kind, v in ARTIFACTS.items() if v in sources
+        ],
     )
     return names
 

@@ -10,6 +10,7 @@ from typing import Any
 from rewire.files import read_json
 from rewire.pipeline import profiles
 from rewire.pipeline.document import METRICS
+from rewire.pipeline.foreign import PREFIX
 from rewire.pipeline.made import PROVENANCE, read_config
 from rewire.pipeline.paths import CONF
 from rewire.reporting.table_spec import TableSpec
@@ -22,14 +23,15 @@ Row = Mapping[str, Any]
 
 
 def finished(source: Path, stage: str) -> list[str]:
-    """Cells that a stage has finished, in the order of tables."""
+    """Trained cells that a stage has finished, in the order of tables; no foreign networks."""
 
     def order(name: str) -> tuple:
         match = STANDARD.fullmatch(name)
         place = REWIRE.index(match[2]) if match and match[2] in REWIRE else len(REWIRE)
         return match is None, match[1] if match else name, place, name
 
-    return sorted(profiles.finished(source, stage), key=order)
+    own = (name for name in profiles.finished(source, stage) if not name.startswith(PREFIX))
+    return sorted(own, key=order)
 
 
 def axes_of(names: Sequence[str]) -> dict[str, list]:

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from rewire.data.batches import EvalBatches
 from rewire.errors import unknown_name
 from rewire.files import write_json
-from rewire.models.artifact import load_network, save_network
+from rewire.models.artifact import save_network
+from rewire.models.plain import open_network
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.run_cell import MODEL_SPEC, load_images, networks, run_cell
 from rewire.pruning.batchnorm import reestimate_batchnorm
@@ -35,7 +36,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
     if options["name"] not in METHODS:
         raise unknown_name("pruning method", options["name"], METHODS)
     spec = {key: config["model"][key] for key in MODEL_SPEC}
-    model, _ = load_network(trained, expected=spec)
+    model = open_network(trained, spec=spec)
     weights = {name: weight.numpy() for name, weight in model.weights().items()}
     pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])
     model.set_weights({name: torch.from_numpy(weight) for name, weight in pruned.items()})

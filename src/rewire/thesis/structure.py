@@ -9,7 +9,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from rewire.files import read_json, write_json
-from rewire.models.artifact import load_network
+from rewire.models.plain import open_network
+from rewire.pipeline.foreign import foreign_of
 from rewire.pipeline.run_cell import MODEL_SPEC, networks, run_cell
 from rewire.structure.report import structure_report
 from rewire.thesis.report.matrix_figures import matrix_plot
@@ -29,14 +30,15 @@ def report(
     config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
 ) -> list[str]:
     spec = {key: config["model"][key] for key in MODEL_SPEC}
-    trained = read_json(sources["trained"].with_name("metrics.json"))
+    # How often a foreign network was re-wired is not known.
+    trained = {} if foreign_of(config) else read_json(sources["trained"].with_name("metrics.json"))
     metrics: dict[str, Any] = {}
     images = []
     for variant, source in sources.items():
-        model, _ = load_network(source, expected=spec)
+        model = open_network(source, spec=spec)
         weights = {name: weight.numpy() for name, weight in model.weights().items()}
         metrics[variant] = structure_report(
-            weights, births=trained["births"], budget=trained["budget"]
+            weights, births=trained.get("births"), budget=trained.get("budget")
         )
         images.append(f"{variant}.png")
         pixels = matrix_plot(dense_panels(weights), path=folder / images[-1], suptitle=variant)
