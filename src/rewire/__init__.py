@@ -9,7 +9,7 @@ _FRONT = {  # what stands in front of the package → its module, imported when 
     "load": "rewire.models.artifact",
     "Inference": "rewire.engine",
 }
-__all__ = ["Inference", "load"]  # noqa: F822
+__all__ = ["Inference", "load"]
 
 _torchvision_hook.install()
 

@@ -22,6 +22,7 @@ from rewire.pipeline.documents import DOCUMENTS, document_of, module_of, stage_o
 COMMANDS = {  # name → module with its `main`, and what it does
     "report": ("rewire.tools.report", "one HTML page of a profile's results"),
     "publish": ("rewire.tools.publish", "gather a profile's results in a folder to commit"),
+    "export": ("rewire.tools.export", "a network as ONNX model, torch program or state_dict"),
     "dashboard": ("rewire.tracking.dashboard", "list the tracked runs, and how to look at them"),
     "check": ("rewire.tools.verify_lock", "compare every byte of the results with dvc.lock"),
     "repair": ("rewire.tools.repair_lock", "after a kill: make readable what DVC was writing"),

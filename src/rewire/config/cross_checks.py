@@ -40,7 +40,10 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
     """
     if (network := foreign_of(config)) and not document_of(stage).stages[stage].foreign:
         stages = [name for name, s in document_of(stage).stages.items() if s.foreign]
-        yield f"network is '{network}'. Allowed for the stage {stage}: null; {', '.join(stages)} take one."
+        yield (
+            f"network is '{network}'. Allowed for the stage {stage}: null; one is taken by "
+            f"{', '.join(stages)}."
+        )
     yield from _images(config, groups)
     yield from _sparsity(config)
     if config.get("selection", LAST) not in (LAST, *config["trainer"].get("selections", ())):
