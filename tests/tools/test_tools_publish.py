@@ -55,6 +55,8 @@ def test_every_small_file_of_every_finished_stage_is_copied(source, target):
     assert len(load_ledger(cell / "evaluate_pruned.npz")["indices"]) == 10
     assert load_network(cell / "weights.safetensors")[1]["width"] == 0.1
     assert not list((target / "cells" / ARM).glob("evaluate_*"))
+    cards = {path.parent.name for path in target.glob("cells/*/README.md")}
+    assert cards == {CELL, ARM}  # a network each; the third is a way of pruning the first
 
 
 def test_the_page_has_the_numbers_of_the_cells(source, target):

@@ -2,7 +2,7 @@
 
 rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
 configurations and provenance of every cell of the first document, its sparse network (up to 3 MB),
-all tables and figures, and a README.md and a report.html that show them.
+its card, all tables and figures, and a README.md and a report.html that show them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from rewire.thesis.holdings import axes_of, finished, overview, shown_in, specif
 from rewire.thesis.paired import write_paired
 from rewire.thesis.shown import results
 from rewire.thesis.tables import draw
+from rewire.tools.cards import write_cards
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
@@ -55,11 +56,13 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
+    note = profile["note"]
     profile["note"] += remark(source / s / name for s in STAGES for name in finished(source, s))
     # Later stages have cells of their own, e.g. of another way of pruning.
     known = known_hashes(source)
     for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
         copy_cell(source, name, target / "cells" / name, known=known)
+    write_cards(target, note)
     rows = {name: list(results(source, name, profile["name"])) for name in names}
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
     axes = axes_of(names)

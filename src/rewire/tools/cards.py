@@ -1,0 +1,229 @@
+"""What a published network says of itself: a model card, made from the files of its cell alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewire.config.cross_checks import SIZES
+from rewire.evaluation.statistics import wilson_interval
+from rewire.files import WEIGHTS, write_json, write_text
+from rewire.reporting.page import HOUR, machine
+from rewire.reporting.text_tables import markdown_table
+from rewire.tools.model_info import model_info
+from rewire.tools.published_cell import (
+    EXAMINED,
+    Cell,
+    accuracy,
+    attack_name,
+    radius,
+    read_cell,
+)
+
+CARD, ROBUST = "README.md", "model_info.json"
+DATA = "CIFAR-10 (Krizhevsky, 2009)"
+
+
+def write_cards(folder: Path, note: str) -> list[Path]:
+    """Write the card of every network in a folder of published results; returns the files.
+
+    Args:
+        folder: with cells/CELL/weights.safetensors and what was measured of it.
+        note: the scale in words.
+    """
+    written = []
+    for weights in sorted(folder.glob(f"cells/*/{WEIGHTS}")):
+        cell = read_cell(weights.parent, note)
+        written.append(weights.with_name(CARD))
+        write_text(written[-1], card(cell))
+        if cell.adversarial and cell.evaluated:
+            written.append(weights.with_name(ROBUST))
+            write_json(written[-1], model_info(cell))
+    return written
+
+
+def card(cell: Cell) -> str:
+    """The model card: Markdown below the front matter of model hubs."""
+    front = yaml.safe_dump(front_matter(cell), sort_keys=False, allow_unicode=True)
+    sections = {
+        "Load": LOAD.format(name=cell.name),
+        "Numbers": markdown_table(list(numbers(cell))) + "\n" + INTERVALS,
+        "Attack": attack_section(cell),
+        "Data": data_section(cell),
+        "Training": training_section(cell),
+        "Limits": "".join(f"- {limit}\n" for limit in limits(cell)),
+        "Licence": LICENCE,
+    }
+    parts = [f"---\n{front}---\n", f"# {cell.name}\n", f"{summary(cell)}\n"]
+    parts += [f"## {title}\n\n{text.rstrip()}\n" for title, text in sections.items() if text]
+    return "\n".join(parts)
+
+
+LOAD = """\
+With the `rewire` package of this repository, from the folder above this one:
+
+```python
+import rewire
+network = rewire.load("{name}")
+logits = network(images)  # float images (B, 3, 32, 32) in [0, 1], not normalised → (B, 10)
+```
+
+`rewire export {name} --format onnx` (or `torch`, `state_dict`) writes it for programs without
+the package."""
+INTERVALS = """\
+Intervals are 95 % (Wilson) over the test images of this one network, not over trainings. Zero
+vectors are input positions of a layer that no connected weight leaves; all were counted."""
+LICENCE = """\
+MIT, as the code. The images that it was trained on are not part of it and come without a licence
+of their own: A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009."""
+
+
+def front_matter(cell: Cell) -> dict[str, Any]:
+    """Metadata as model hubs read it."""
+    found = [{"name": "clean accuracy", "type": "accuracy", "value": accuracy(cell.trained)}]
+    if cell.evaluated:
+        robust = accuracy(cell.evaluated[EXAMINED], "robust")
+        name = f"robust accuracy ({attack_name(cell)})"
+        found.append({"name": name, "type": "accuracy", "value": robust})
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": "CIFAR-10", "type": "cifar10", "split": "test"},
+        "metrics": found,
+    }
+    model, rewire = cell.config["model"]["name"], cell.config["rewire"]["name"]
+    return {
+        "license": "mit",
+        "library_name": "rewire",
+        "pipeline_tag": "image-classification",
+        "datasets": ["cifar10"],
+        "metrics": ["accuracy"],
+        "tags": [model, "sparse", f"rewiring-{rewire}", cell.config["objective"]["name"]],
+        "model-index": [{"name": cell.name, "results": [result]}],
+    }
+
+
+def summary(cell: Cell) -> str:
+    structure, objective = cell.trained["structure"], cell.config["objective"]["name"]
+    how = "without an adversary" if not cell.adversarial else f"against an adversary ({objective})"
+    return (
+        f"A {cell.architecture} for CIFAR-10 with {structure['connected']:,} of "
+        f"{structure['size']:,} weights connected ({structure['density_percent']:.3g} %), trained "
+        f"{how}; re-wiring `{cell.config['rewire']['name']}`. The network is that of the last "
+        "epoch, before pruning."
+    )
+
+
+def numbers(cell: Cell) -> Iterator[dict[str, Any]]:
+    """Rows of the table: what was measured, on how much, with its interval."""
+    for variant, words in ((EXAMINED, "as trained"), ("pruned", "lonely weights pruned")):
+        measured = (cell.evaluated or {}).get(variant) or (
+            {"clean": cell.trained["clean"]} if variant == EXAMINED else {}
+        )
+        for kind in ("clean", "robust"):
+            if kind in measured:
+                k, n = measured[kind]["correct"], measured[kind]["total"]
+                low, high = wilson_interval(k, n)
+                yield {
+                    "network": words,
+                    "measure": f"{kind} accuracy",
+                    "value": f"{100 * k / n:.2f} %",
+                    "95 % interval": f"[{100 * low:.2f}, {100 * high:.2f}]",
+                    "of": f"{n:,} test images",
+                }
+        report = (cell.structure or {}).get(variant) or (
+            cell.trained["structure"] if variant == EXAMINED else None
+        )
+        if report:
+            zero = report["zero_vectors"]
+            yield {
+                "network": words,
+                "measure": "zero vectors",
+                "value": f"{zero['percent']:.3f} %",
+                "95 % interval": "exact",
+                "of": f"{zero['total']:,} vectors",
+            }
+
+
+def attack_section(cell: Cell) -> str:
+    if not cell.evaluated:
+        return "It was not attacked."
+    robust = cell.evaluated[EXAMINED]["robust"]
+    everything = robust["total"] == cell.trained["clean"]["total"]
+    which = "all" if everything else "the first of every class"
+    text = (
+        f"{attack_name(cell)}, L∞ ball of radius {radius(cell)}, on {robust['total']:,} test "
+        f"images ({which}), worst case per image over all iterates and restarts, judged in "
+        f"float32: {robust['correct']:,} stay correct."
+    )
+    if not cell.audit:
+        return text + " The attack itself was not examined on this network."
+    flags = cell.audit["flags"]
+    text += f"\n\nThe attack was examined on {cell.audit['images']:,} of them: "
+    text += f"{'; '.join(map(str, flags))}." if flags else "no sanity check raised a flag."
+    if stronger := cell.audit["checks"].get("autoattack"):
+        text += (
+            f" AutoAttack leaves {stronger['correct']} of {stronger['images']} images correct "
+            f"where this attack leaves {stronger['reported']}."
+        )
+    return text
+
+
+def data_section(cell: Cell) -> str:
+    data = cell.config["data"]
+    kind = "embedded" if data["source"] == "embedded" else "official"
+    training, test = SIZES["cifar10", kind]
+    left = data["train_size"] or training - data["validation_size"]
+    part = " (the subset that comes with the package)" if kind == "embedded" else ""
+    return (
+        f"{DATA}{part}: {left:,} training images, {data['validation_size']:,} held out, "
+        f"{data['test_size'] or test:,} test images; 32×32 RGB in [0, 1], ten classes. "
+        f"Augmentation: {data['augmentation']}."
+    )
+
+
+def training_section(cell: Cell) -> str:
+    trainer, objective = cell.config["trainer"], cell.config["objective"]
+    options = [
+        f"{key} {255 * value:.4g}/255" if key in ("epsilon", "step_size") else f"{key} {value:g}"
+        for key, value in objective.items()
+        if key != "name" and isinstance(value, int | float)
+    ]
+    more = f" ({', '.join(options)})" if options else ""
+    births, budget = cell.trained["births"], cell.trained["budget"]
+    rewired = (
+        f"Every connection was replaced {births / budget:.3g} times on average."
+        if births
+        else "No connection was replaced."
+    )
+    text = (
+        f"Objective {objective['name']}{more}; "
+        f"{trainer['epochs']} epochs in batches of {trainer['batch_size']}, SGD with rate "
+        f"{trainer['lr']:g}, momentum {trainer['momentum']:g} and weight decay "
+        f"{trainer['weight_decay']:g}, {cell.trained.get('precision', trainer['precision'])}; "
+        f"seed {cell.config['seed']}. {rewired}"
+    )
+    if record := cell.provenance:
+        hours = f", {record['seconds'] / HOUR:.2f} hours" if record.get("seconds") else ""
+        text += f" On {machine(record)}{hours}; commit {record['commit']}."
+    return text
+
+
+def limits(cell: Cell) -> Iterator[str]:
+    """What the network is not good for."""
+    yield cell.note
+    yield "One training of one seed: how far others fall from these numbers is not known from it."
+    if cell.adversarial:
+        yield (
+            "Robust accuracy is what the attack above leaves, an upper bound: stronger attacks, "
+            "larger or other balls than L∞ leave less."
+        )
+    else:
+        yield "Trained without an adversary: not robust, and not meant to be."
+    yield (
+        "For research on sparse networks. Not for decisions on people, for safety, or as a defence "
+        "against a real adversary; it knows ten classes of 32×32 pixels and nothing else, and "
+        "answers with one of them whatever it is shown."
+    )
