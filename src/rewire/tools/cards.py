@@ -67,6 +67,7 @@ With the `rewire` package of this repository, from the folder above this one:
 
 ```python
 import rewire
+
 network = rewire.load("{name}")
 logits = network(images)  # float images (B, 3, 32, 32) in [0, 1], not normalised → (B, 10)
 ```
