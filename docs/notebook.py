@@ -89,7 +89,7 @@ rows = {"clean": images} | {name: result.adversarial for name, result in found.i
 figure, axes = plt.subplots(len(rows), 10, figsize=(10, 3.2))
 for line, (name, pictures) in zip(axes, rows.items(), strict=True):
     for place, picture in zip(line, pictures, strict=True):
-        place.imshow(picture.permute(1, 2, 0))
+        place.imshow(picture.permute(1, 2, 0).numpy())
         place.set(xticks=[], yticks=[])
     line[0].set_ylabel(name)
 plt.show()
