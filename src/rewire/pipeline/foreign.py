@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewire.errors import InputError
-from rewire.files import sha256
+from rewire.files import WEIGHTS, sha256
 from rewire.pipeline.document import Stage
 
 FOREIGN = "network"  # the option, and the input that stands in the place of the training
@@ -33,7 +33,8 @@ def foreign_cell(path: Path) -> str:
         raise InputError(
             f"network '{path}' cannot be read: {error.strerror}. Allowed: a file."
         ) from error
-    return f"{PREFIX}{re.sub('[^A-Za-z0-9.]+', '_', path.stem)[:40]}-{digest[:12]}"
+    stem = path.parent.name if path.name == WEIGHTS else path.stem
+    return f"{PREFIX}{re.sub('[^A-Za-z0-9.]+', '_', stem)[:40]}-{digest[:12]}"
 
 
 def groups_of(stage: Stage, config: Mapping[str, Any]) -> tuple[str, ...]:

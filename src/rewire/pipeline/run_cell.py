@@ -41,6 +41,7 @@ from rewire.tracking import Tracker, track
 
 MODEL_SPEC = ("name", "width", "classes", "image_size")
 VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
+ARTIFACTS = {"trained": "weights", "pruned": "pruned"}  # … → what tracking calls its file
 
 # (configuration, folder of the cell, tracker) → names of the files written into the folder
 Work = Callable[[dict[str, Any], Path, Tracker], Iterable[str]]
@@ -104,6 +105,12 @@ def networks(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, P
         return {"trained": foreign} | ({"pruned": pruned} if pruned.is_file() else {})
     names = {"trained": SELECTIONS[config["selection"]], "pruned": WEIGHTS}
     return {v: sibling(config, overrides, stage) / names[v] for v, stage in VARIANTS.items()}
+
+
+def lineage(config: Mapping[str, Any], sources: Mapping[str, Path]) -> list[str]:
+    """Tracked artifacts that these networks (variant → file) are; a foreign file is none."""
+    foreign = foreign_of(config)
+    return [f"{ARTIFACTS[v]}-{p.parent.name}" for v, p in sources.items() if p != foreign]
 
 
 def check_sources(stage: str, config: Mapping[str, Any], overrides: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ from rewire.pipeline.partial_results import Part, parts
 from rewire.pipeline.run_cell import (
     MODEL_SPEC,
     deciding_pieces,
+    lineage,
     load_images,
     networks,
     run_cell,
@@ -37,7 +38,6 @@ from rewire.pipeline.run_cell import (
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
-ARTIFACTS = {"weights": "trained", "pruned": "pruned"}  # tracked artifact → variant
 CHUNK = 1000  # attacked images that are decided, and kept, at a time
 
 
@@ -92,9 +92,7 @@ def measure(
         type="evaluation",
         files=[folder / name for name in names],
         metadata={},
-        inputs=[
-            f"{kind}-{sources[v].parent.name}" for kind, v in ARTIFACTS.items() if v in sources
-        ],
+        inputs=lineage(config, sources),
     )
     return names
 

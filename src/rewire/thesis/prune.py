@@ -14,7 +14,7 @@ from rewire.files import write_json
 from rewire.models.artifact import save_network
 from rewire.models.plain import open_network
 from rewire.pipeline.document import WEIGHTS
-from rewire.pipeline.run_cell import MODEL_SPEC, load_images, networks, run_cell
+from rewire.pipeline.run_cell import MODEL_SPEC, lineage, load_images, networks, run_cell
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
 from rewire.tracking import Tracker
@@ -60,7 +60,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
         type="model",
         files=[folder / WEIGHTS],
         metadata={"removed": total},
-        inputs=[f"weights-{trained.parent.name}"],
+        inputs=lineage(config, {"trained": trained}),
     )
     print(f"removed {total:,} of {connected:,} weights, alone in their vectors")
     return [WEIGHTS, "metrics.json"]
