@@ -11,9 +11,12 @@ from helpers.small import composed, run, small
 from rewire.models.factory import build_model
 from rewire.models.plain import to_state_dict
 from rewire.pipeline.cells import cell_of
+from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.foreign import foreign_cell
+from rewire.pipeline.run_cell import lineage
 from rewire.pipeline.state import read_state
 from rewire.thesis import evaluate, prune, structure
+from rewire.thesis.document import NAME
 from rewire.thesis.holdings import finished
 
 SPEC = {"name": "vgg11", "width": 0.1, "classes": 10, "image_size": 32}
@@ -62,9 +65,15 @@ def test_the_name_of_its_cell_is_of_no_trained_one(file):
     name = cell_of(config, stage="evaluate", overrides=["rewire=l2", "attack.steps=3"])
     assert name == f"{foreign_cell(file)}-attack.steps=3"
     assert name.startswith("foreign-natural_s0.9_random_seed0-")
-    from rewire.thesis.document import NAME
-
     assert NAME.fullmatch(foreign_cell(file)) is None
+    own = file.parent / "trades-s0.9-l2-seed0" / WEIGHTS
+    own.parent.mkdir()
+    own.write_bytes(b"of a cell")
+    assert foreign_cell(own).startswith("foreign-trades_s0.9_l2_seed0-")
+    # Tracking knows the artifacts of cells alone.
+    config, pruned = {"network": str(own)}, file.parent / "pruned-cell" / WEIGHTS
+    assert lineage(config, {"trained": own, "pruned": pruned}) == ["pruned-pruned-cell"]
+    assert lineage({"network": None}, {"trained": own}) == ["weights-trades-s0.9-l2-seed0"]
 
 
 @pytest.mark.parametrize(
