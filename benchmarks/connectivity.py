@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.harness import Row, judged, measure
 from benchmarks.workload import BareLoop, sparse_network
-from rewire.connectivity.strategies import STRATEGIES
+from rewire.registry import STRATEGIES
 from rewire.training.device import choose_precision
 
 DEVICES = ("cpu", "cuda")

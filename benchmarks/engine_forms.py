@@ -17,9 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.workload import SEED, SHAPE, BareLoop, dense_network
 from rewire.engine.network import use_engine
-from rewire.models.factory import MODELS
 from rewire.models.layout import SparseLayer, connection_budget, lay_out, total_size
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
+from rewire.registry import MODELS
 from rewire.rng import generator
 from rewire.training.device import choose_precision
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.harness import Row, measure
 from rewire.connectivity.nearest import Search, nearest_unconnected
 from rewire.connectivity.sampling import add_noise, connected_entries, sample_connectivity
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.models.layout import SparseLayer, lay_out
+from rewire.registry import STRATEGIES
 from rewire.rng import generator
 
 DEVICES = ("cpu", "cuda")
@@ -96,7 +96,6 @@ def connectivity_of(
             layers,
             budget=budget,
             strategy=STRATEGIES[strategy],
-            options=StrategyOptions(),
             generator=random,
             connected=connected_entries(theta, alive=known),
         ).connected

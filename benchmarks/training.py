@@ -30,6 +30,7 @@ from benchmarks.workload import (
 )
 from rewire.data.batches import TrainBatches
 from rewire.models.sparse import SparseNetwork
+from rewire.registry import OBJECTIVES
 from rewire.tracking import NullTracker
 from rewire.training.device import choose_precision
 from rewire.training.history import History
@@ -197,8 +198,7 @@ def train_in_lightning(
     """What `rewire.training.runner.train` does, on these batches and without a validation."""
     module = SparseClassifier(
         model,
-        objective=objective,
-        options={},
+        objective=OBJECTIVES[objective],
         lr=OPTIMISER["lr"],
         momentum=OPTIMISER["momentum"],
         weight_decay=OPTIMISER["decay"],

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from rewire.attacks.mode import fixed_weights
-from rewire.connectivity.strategies import StrategyOptions
 from rewire.data.batches import TrainBatches
 from rewire.data.embedded import load_embedded
 from rewire.data.images import ImageSet
-from rewire.models.factory import MODELS, build_model
+from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
-from rewire.objectives import OBJECTIVES
+from rewire.registry import MODELS, OBJECTIVES, STRATEGIES
 from rewire.rng import generator
 from rewire.training.optimiser import DecoupledSGD, step_schedule
 from rewire.training.rewiring import Rewiring
@@ -150,4 +149,4 @@ class BareLoop:
 def rewiring(model: SparseNetwork, *, strategy: str, sparsity: float) -> Rewiring:
     """The callback of a training, with its budget and its standard options."""
     budget = connection_budget(total_size(model.layers), sparsity)
-    return Rewiring(strategy=strategy, options=StrategyOptions(), budget=budget, seed=SEED)
+    return Rewiring(strategy=STRATEGIES[strategy], budget=budget, seed=SEED)

@@ -96,7 +96,7 @@ def launch_arguments(stage: str, arguments: Sequence[str]) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from rewire.config.check import read_numbers, rules_of
+    from rewire.config.check import read_numbers
     from rewire.config.command_line import check_arguments, search_path, with_home
     from rewire.pipeline.paths import CONF
 
@@ -117,14 +117,14 @@ def launch_arguments(stage: str, arguments: Sequence[str]) -> None:
         run(stage, checked.config, checked.overrides)
         return
     document = document_of(stage)
-    more = [search_path(CONF), f"hydra.launcher.stage={stage}"]
+    more = [search_path(CONF, document.name), f"hydra.launcher.stage={stage}"]
     if "--hydra-help" in arguments:  # of Hydra alone: it composes nothing of ours
         arguments, more = ["--hydra-help"], []
     sys.argv = [f"rewire {document.name} {document.short(stage)}", *arguments, *more]
 
     @hydra.main(config_path=str(CONF / document.name), config_name="config", version_base="1.3")
     def composed(config: DictConfig) -> None:
-        read_numbers(config, rules_of(document))
+        read_numbers(config, document.name)
         run(stage, config, list(HydraConfig.get().overrides.task))
 
     composed()

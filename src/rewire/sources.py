@@ -1,4 +1,8 @@
-"""The code behind a result: the files of this package that a module imports, and their hashes."""
+"""The code behind a result: the files that a module imports, and their hashes.
+
+What is found by discovery (`rewire.registry`) counts, of this package and of the extensions: all
+that registers something where the module looks it up.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+from rewire.registry import EXTENSIONS, OPEN, PACKAGE, extension_folder, module_name
+
 APART = (
     "rewire.article.document",
     "rewire.cli",
@@ -26,7 +31,8 @@ APART = (
 What is declared stands in dvc.yaml, too, and DVC sees it there."""
 _IMPORT = re.compile(r"^\s*from (rewire[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 _MODULE = re.compile(r"^\s*import (rewire[\w.]*)", re.MULTILINE)
-_DISCOVERS = "pkgutil.iter_modules(__path__)"
+_TABLES = {registry.table: registry for registry in OPEN.values()}
+_HOME = "rewire.registry"
 
 
 @functools.cache
@@ -43,13 +49,18 @@ def code_of(module: str) -> dict[str, str]:
     if PACKAGE / "engine" / "library.py" in files:
         files |= set((PACKAGE / "engine" / "native").glob("*.*"))
     return {
-        path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        for path in sorted(files)
+        shown(path): hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in sorted(files)
     }
 
 
+def shown(path: Path) -> str:
+    """A file below src/rewire, or `extensions/NAME.py`."""
+    own = path.is_relative_to(PACKAGE)
+    return path.relative_to(PACKAGE).as_posix() if own else f"extensions/{path.name}"
+
+
 def closure(module: str) -> list[Path]:
-    """The files of this package that a module is made of: its own, and those that it imports."""
+    """The files that a module is made of: its own, and those that it imports."""
     found: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -58,7 +69,7 @@ def closure(module: str) -> list[Path]:
         if path is None or name in found or is_apart(name):
             continue
         found[name] = path
-        waiting += [name.rpartition(".")[0], *imported(name, path)]
+        waiting += [name.rpartition(".")[0], *imported(path)]
     return sorted(found.values())
 
 
@@ -67,20 +78,24 @@ def is_apart(name: str) -> bool:
     return any(name == apart or name.startswith(f"{apart}.") for apart in APART)
 
 
-def imported(name: str, path: Path) -> Iterator[str]:
+def imported(path: Path) -> Iterator[str]:
     """Names that may be modules of this package, as its files are written: one import a line."""
     text = path.read_text(encoding="utf-8")
     for package, members in _IMPORT.findall(text):
         yield package
         yield from (f"{package}.{member}" for member in re.findall(r"\w+", members))
+        if package == _HOME:
+            tables = [_TABLES[table] for table in re.findall(r"\w+", members) if table in _TABLES]
+            found = {entry.path for table in tables for entry in table.declared().values()}
+            yield from map(module_name, sorted(found))
     yield from _MODULE.findall(text)
-    if _DISCOVERS in text:
-        yield from (f"{name}.{member.stem}" for member in path.parent.glob("*.py"))
 
 
 def file_of(name: str) -> Path | None:
     """The file of a module or package; None if it is none of this package."""
     first, *rest = name.split(".")
+    if first == EXTENSIONS and (folder := extension_folder()) and len(rest) == 1:
+        return folder / f"{rest[0]}.py"
     if first != PACKAGE.name:
         return None
     path = PACKAGE.joinpath(*rest)

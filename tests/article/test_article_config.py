@@ -10,11 +10,11 @@ from helpers.small import composed, run
 from rewire.article.document import ARTICLE
 from rewire.data import mnist
 from rewire.models.dense import DENSE_MODELS
-from rewire.models.heads import HEADS
 from rewire.pipeline.cells import cell_of
 from rewire.pipeline.commands import words_of
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.paths import CONF
+from rewire.registry import HEADS
 
 FOLDER = CONF / "article"
 NO_GROUPS = ("table", "published")

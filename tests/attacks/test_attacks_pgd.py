@@ -5,7 +5,6 @@ import torch
 from helpers.toys_attacked import EPSILON, conv_net, images, slow_pgd, trained
 from torch import nn
 
-from rewire.attacks import ATTACKS, build_attack
 from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.judge import (
     CLEAN_WRONG,
@@ -17,6 +16,7 @@ from rewire.attacks.judge import (
 )
 from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
+from rewire.registry import ATTACKS
 
 COUNT = 200
 
@@ -218,14 +218,14 @@ def test_different_lengths_are_an_input_error(data):
 
 def test_attacks_by_name():
     assert list(ATTACKS) == ["autoattack", "pgd"]
-    assert build_attack("autoattack", steps=7) == AutoAttack(steps=7)
-    assert build_attack("pgd", steps=7) == PGD(steps=7)
-    assert build_attack("pgd").step == pytest.approx(2.5 * 8 / 255 / 50)
+    assert ATTACKS.build("autoattack", steps=7)() == AutoAttack(steps=7)
+    assert ATTACKS.build("pgd", steps=7)() == PGD(steps=7)
+    assert ATTACKS.build("pgd")().step == pytest.approx(2.5 * 8 / 255 / 50)
     assert PGD(step_size=0.01).step == 0.01
     with pytest.raises(InputError, match="Did you mean 'pgd'"):
-        build_attack("pdg")
+        ATTACKS.build("pdg")
     with pytest.raises(InputError, match="Did you mean 'restarts'"):
-        build_attack("pgd", restart=3)
+        ATTACKS.build("pgd", restart=3)
 
 
 class Threshold(nn.Module):

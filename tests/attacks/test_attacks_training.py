@@ -6,7 +6,6 @@ from helpers.toys_attacked import EPSILON, NoWaiting, conv_net, images, trained
 from torch.nn import functional as F
 
 from rewire.attacks.training import mart_attack, normal_start, pgd_train, trades_attack
-from rewire.errors import InputError
 from rewire.rng import generator
 
 BUDGET = {"epsilon": EPSILON, "step_size": EPSILON / 4, "steps": 5}
@@ -110,11 +109,3 @@ def test_training_attacks_never_wait_for_the_device(data, name):
     with NoWaiting():
         x_adv = run(name, conv_net(), x, y, source=generator(0, "test"), **BUDGET)
     assert x_adv.shape == x.shape
-
-
-@pytest.mark.parametrize("name", ["pgd", "trades", "mart"])
-@pytest.mark.parametrize(("option", "value"), [("epsilon", 0), ("step_size", -1.0), ("steps", 0)])
-def test_unusable_budgets_are_input_errors(data, name, option, value):
-    x, y = data
-    with pytest.raises(InputError, match=option):
-        run(name, trained(), x, y, source=generator(0, "test"), **{**BUDGET, option: value})

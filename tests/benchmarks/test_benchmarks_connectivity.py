@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.connectivity import SETTINGS, run
-from rewire.connectivity.strategies import STRATEGIES
+from rewire.registry import STRATEGIES
 
 SETTINGS_HERE = SETTINGS["quick"] | {"sparsities": [0.99, 0.95]}
 

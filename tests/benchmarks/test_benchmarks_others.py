@@ -11,9 +11,9 @@ import torch
 
 from benchmarks import augmentation, decoupled, scale, startup, throughput
 from benchmarks.cells import run_python
-from rewire.connectivity.strategies import STRATEGIES
 from rewire.models.layout import total_size
 from rewire.pruning.decoupled_cost import BACKENDS
+from rewire.registry import STRATEGIES
 
 CPU = torch.device("cpu")
 

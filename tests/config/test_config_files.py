@@ -6,13 +6,12 @@ import pytest
 import yaml
 from helpers.small import composed
 
-from rewire.connectivity.strategies import STRATEGIES
 from rewire.data import cifar10
-from rewire.models.factory import FIXED, MODELS, build_model
+from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
-from rewire.objectives import OBJECTIVES
 from rewire.pipeline.cells import cell_of
 from rewire.pipeline.paths import CONF, SHARED
+from rewire.registry import FIXED, MODELS, OBJECTIVES, STRATEGIES
 
 THESIS = CONF / "thesis"
 CHOICES = [

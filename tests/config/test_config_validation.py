@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -10,26 +11,23 @@ from helpers.small import ROOT, composed, run
 from omegaconf import OmegaConf
 
 from rewire.article.document import ARTICLE
-from rewire.attacks import ATTACKS
 from rewire.attacks.universal import EVALUATIONS, LOSSES
-from rewire.config.article import TABLE as ARTICLE_RULES
 from rewire.config.check import known
 from rewire.config.command_line import check_arguments
 from rewire.config.cross_checks import CONVOLUTIONAL, SIZES
-from rewire.config.rules import Rule
-from rewire.config.thesis import TABLE as THESIS_RULES
-from rewire.connectivity.strategies import STRATEGIES
+from rewire.config.schema import schema_of
+from rewire.connectivity import nearest
 from rewire.data import cifar10, mnist
 from rewire.data.embedded import SUBSETS
 from rewire.models.dense import DENSE_MODELS
-from rewire.models.factory import FIXED, MODELS
-from rewire.models.heads import HEADS, SCALES
-from rewire.objectives import OBJECTIVES
+from rewire.options import children
+from rewire.options import words as allowed
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.paths import CONF
 from rewire.pruning.decoupled import SCORES
 from rewire.pruning.decoupled_cost import BACKENDS
 from rewire.pruning.values import METRICS
+from rewire.registry import ATTACKS, FIXED, HEADS, MODELS, OBJECTIVES, STRATEGIES
 from rewire.thesis.document import THESIS
 
 NO_GROUPS = ("table", "published", "article")
@@ -56,49 +54,61 @@ def test_everything_in_conf_passes(stage, choice):
         assert found.errors == found.warnings == []
 
 
-@pytest.mark.parametrize(
-    ("document", "table"),
-    [(THESIS, THESIS_RULES), (ARTICLE, ARTICLE_RULES)],
-    ids=["thesis", "article"],
-)
-def test_every_rule_is_of_an_option_in_conf(document, table):
-    seen = set()
+@pytest.mark.parametrize("document", [THESIS, ARTICLE], ids=["thesis", "article"])
+def test_the_schema_has_every_option_in_conf_and_no_other(document):
+    schema, seen = schema_of(document.name), set()
     for _, choice in choices(document):
-        seen |= set(paths(OmegaConf.to_container(composed(choice, document=document))))
+        seen |= set(keys(OmegaConf.to_container(composed(choice, document=document))))
     # Options that stand in no file: the code's defaults serve.
-    unwritten = {"data.dataset", "data.split", "profile.epochs"}
-    ruled = {path for path in paths(table) if "*" not in path and "curves.list" not in path}
+    unwritten = {"data.dataset", "data.split", "profile.epochs", "profile.thin"}
+    ruled = {path for path in paths(schema) if "*" not in path}
     assert ruled - seen <= unwritten
-    assert all(known(table, path.split(".")) for path in seen)
+    assert all(known(schema, path.split(".")) for path in seen)
+    assert all(at(schema, path).description for path in ruled if not children(at(schema, path)))
 
 
-def paths(tree, prefix=""):
+def keys(tree, prefix=""):
     for key, value in tree.items():
-        path = prefix + key.rstrip("?")
-        yield path
-        if isinstance(value, dict) and not isinstance(value, Rule):
-            yield from paths(value, f"{path}.")
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{key}.")
+
+
+def paths(kind, prefix=""):
+    for key, below in (children(kind) or {}).items():
+        yield prefix + key
+        yield from paths(below, f"{prefix}{key}.")
+
+
+def at(schema, path):
+    for name in path.split("."):
+        schema = children(schema)[name]
+    return schema
 
 
 @pytest.mark.parametrize(
-    ("rule", "names"),
+    ("path", "names"),
     [
-        (THESIS_RULES["model"]["name"], MODELS),
-        (THESIS_RULES["objective"]["name"], OBJECTIVES),
-        (THESIS_RULES["rewire"]["name"], [*FIXED, *STRATEGIES]),
-        (THESIS_RULES["attack"]["name"], ATTACKS),
-        (THESIS_RULES["data"]["source"], cifar10.SOURCES),
-        (ARTICLE_RULES["data"]["source"], mnist.SOURCES),
-        (ARTICLE_RULES["network"]["name"], DENSE_MODELS),
-        (ARTICLE_RULES["head"]["name"], HEADS),
-        (ARTICLE_RULES["head"]["scale"], SCALES),
-        (ARTICLE_RULES["noise"]["loss"], LOSSES),
-        (ARTICLE_RULES["curves"]["common"]["metric"], [*METRICS, "combined"]),
-        (ARTICLE_RULES["decoupled"]["cost"]["metric"], SCORES),
+        ("thesis.model.name", MODELS),
+        ("thesis.objective.name", OBJECTIVES),
+        ("thesis.rewire.name", [*FIXED, *STRATEGIES]),
+        ("thesis.attack.name", ATTACKS),
+        ("thesis.data.source", cifar10.SOURCES),
+        ("thesis.data.dataset", ["cifar10"]),
+        ("thesis.rewire.metric", nearest.METRICS),
+        ("thesis.rewire.ties", nearest.TIES),
+        ("article.data.source", mnist.SOURCES),
+        ("article.data.dataset", ["mnist"]),
+        ("article.network.name", DENSE_MODELS),
+        ("article.head.name", HEADS),
+        ("article.noise.loss", LOSSES),
+        ("article.curves.common.metric", [*METRICS, "combined"]),
+        ("article.decoupled.cost.metric", SCORES),
     ],
 )
-def test_choices_are_those_that_the_code_knows(rule, names):
-    assert sorted(rule.allowed.split(", ")) == sorted(names)
+def test_choices_are_those_that_the_code_knows(path, names):
+    document, _, option = path.partition(".")
+    assert sorted(allowed(at(schema_of(document), option)).split(", ")) == sorted(names)
 
 
 def test_what_the_tables_know_of_data_and_networks():
@@ -189,12 +199,14 @@ def test_one_mistake_each(stage, arguments, words):
     assert all("\n" not in line for line in lines)
 
 
-def test_a_value_of_a_profile_names_its_file(tmp_path, monkeypatch):
-    rules = {**THESIS_RULES["trainer"], "batch_size": Rule("nothing", lambda value: False)}
-    monkeypatch.setitem(THESIS_RULES, "trainer", rules)
-    (line,) = errors("train")
-    assert (
-        line == "trainer.batch_size is 32. Allowed: nothing. Set in conf/thesis/profile/quick.yaml."
+def test_a_value_of_a_profile_names_its_file(tmp_path):
+    shutil.copytree(CONF, tmp_path / "conf")
+    profile = tmp_path / "conf" / "thesis" / "profile" / "quick.yaml"
+    profile.write_text(profile.read_text().replace("batch_size: 32", "batch_size: 0"))
+    (line,) = check_arguments("train", [], tmp_path / "conf").found.errors
+    assert line == (
+        "trainer.batch_size is 0. Allowed: a whole number from 1. "
+        "Set in conf/thesis/profile/quick.yaml."
     )
 
 

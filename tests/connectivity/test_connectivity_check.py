@@ -9,8 +9,8 @@ import torch
 
 from rewire.connectivity.check import ConnectivityError, check_connectivity
 from rewire.connectivity.sampling import connected_entries, sample_connectivity
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.models.layout import lay_out
+from rewire.registry import STRATEGIES
 from rewire.rng import generator
 
 LAYERS = lay_out([("conv1", (4, 3, 3, 5)), ("dense1", (6, 20))])
@@ -28,7 +28,6 @@ def step(strategy="random"):
         LAYERS,
         budget=BUDGET,
         strategy=STRATEGIES[strategy],
-        options=StrategyOptions(),
         generator=random,
     )
     assert int(result.births.sum()) > 5

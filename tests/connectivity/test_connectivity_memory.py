@@ -12,8 +12,8 @@ import pytest
 import torch
 from helpers.toys_training import SEED, network
 
-from rewire.connectivity.strategies import StrategyOptions
 from rewire.models.layout import total_size
+from rewire.registry import STRATEGIES
 from rewire.rng import generator
 from rewire.training.rewiring import Rewiring
 
@@ -36,8 +36,7 @@ def test_memory_is_flat_over_connectivity_steps(strategy, steps):
     model = network()
     module, trainer = SimpleNamespace(model=model), SimpleNamespace(global_step=0)
     budget = total_size(model.layers) // 5
-    options = StrategyOptions()
-    rewiring = Rewiring(strategy=strategy, options=options, budget=budget, seed=SEED)
+    rewiring = Rewiring(strategy=STRATEGIES[strategy], budget=budget, seed=SEED)
     rewiring.on_train_start(trainer, module)
     optimiser = SimpleNamespace(param_groups=[{"lr": 0.1}])
     random, moved = generator(SEED, "test gradient"), torch.empty_like(model.theta.data)

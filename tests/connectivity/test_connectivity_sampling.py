@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rewire.connectivity.budget import split_over_layers
 from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.sampling import BIRTH, add_noise, connected_entries, sample_connectivity
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.errors import InputError
 from rewire.models.layout import lay_out, total_size
+from rewire.registry import STRATEGIES
 from rewire.rng import generator
 
 
@@ -44,8 +44,7 @@ def sample(theta, layers, budget, strategy="random", seed=0, **options):
         theta,
         layers,
         budget=budget,
-        strategy=STRATEGIES[strategy],
-        options=StrategyOptions(**options),
+        strategy=STRATEGIES.build(strategy, **options),
         generator=generator(seed, "test"),
     )
 
@@ -162,5 +161,7 @@ def test_vector_overflows_full_vectors_into_the_layer():
 def test_unknown_strategy_names_the_nearest_and_the_list():
     with pytest.raises(InputError, match=r"'weigthed'.*'weighted'.*Allowed: l2, random, vector"):
         STRATEGIES["weigthed"]
-    with pytest.raises(InputError, match=r"rewire\.gamma is -1"):
-        StrategyOptions(gamma=-1)
+    with pytest.raises(InputError, match=r"gamma is -1. Allowed: a number from 0 and at most 10"):
+        STRATEGIES.build("vector", gamma=-1)
+    with pytest.raises(InputError, match="unknown option of rewiring strategy 'random' 'gamma'"):
+        STRATEGIES.build("random", gamma=1)

@@ -15,7 +15,7 @@ from rewire.attacks.pgd import PGD
 from rewire.attacks.training import trades_attack
 from rewire.engine.network import use_engine
 from rewire.models.factory import build_model
-from rewire.objectives import OBJECTIVES
+from rewire.registry import OBJECTIVES
 from rewire.rng import generator
 from rewire.training.optimiser import DecoupledSGD
 

@@ -12,9 +12,9 @@ from helpers.toys_engine import seeded
 from torch import Tensor, nn
 
 from rewire.connectivity.sampling import add_noise, connected_entries, sample_connectivity
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.engine.listed import ListedSteps
 from rewire.models.layout import lay_out, total_size
+from rewire.registry import STRATEGIES
 from rewire.training.optimiser import DecoupledSGD, step_schedule
 
 LAYERS = lay_out([("conv", (32, 3, 3, 32)), ("dense", (128, 180))])
@@ -91,7 +91,6 @@ class Training:
             LAYERS,
             budget=BUDGET,
             strategy=STRATEGIES["random"],
-            options=StrategyOptions(),
             generator=source,
             connected=connected_entries(self.theta.data, alive=alive, others=moving),
         )

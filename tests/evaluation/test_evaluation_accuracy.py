@@ -9,7 +9,6 @@ import torch
 import yaml
 from helpers.toys_attacked import EPSILON, conv_net, images, trained
 
-from rewire.attacks import build_attack
 from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.judge import FOOLED_BY
 from rewire.attacks.pgd import PGD
@@ -19,6 +18,7 @@ from rewire.evaluation.accuracy import percent, predict_correct
 from rewire.evaluation.ledger import load_ledger, save_ledger
 from rewire.evaluation.robust import evaluate
 from rewire.numbers import fraction
+from rewire.registry import ATTACKS
 
 CONF = Path(__file__).parents[2] / "conf" / "thesis" / "attack"
 
@@ -117,7 +117,7 @@ def test_no_images_is_an_input_error(data):
 def test_attack_configs(name, expected):
     options = fraction(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
     assert options.pop("images") is None  # how many images to attack is the stage's concern
-    assert build_attack(**options) == expected
+    assert ATTACKS.build(**options)() == expected
     # Every option of an attack can be given without a `+`.
     fields = {field.name for field in dataclasses.fields(expected)} - {"seed"}
     assert set(options) == fields | {"name"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from rewire.config.check import read_numbers, rules_of
+from rewire.config.check import read_numbers
 from rewire.config.command_line import search_path
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.pipeline.document import Document
@@ -33,8 +33,8 @@ SMALL = (
 def composed(*overrides: str, document: Document = THESIS) -> DictConfig:
     """A document's root configuration with these overrides, as a stage gets it."""
     with initialize_config_dir(str(CONF / document.name), version_base="1.3"):
-        config = compose("config", overrides=[search_path(CONF), *overrides])
-    read_numbers(config, rules_of(document))
+        config = compose("config", overrides=[search_path(CONF, document.name), *overrides])
+    read_numbers(config, document.name)
     return config
 
 

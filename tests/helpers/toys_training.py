@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rewire.connectivity.strategies import StrategyOptions
 from rewire.models.layout import total_size
 from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
+from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.rng import generator
 from rewire.tracking import NullTracker
 from rewire.training.history import History
@@ -125,14 +125,13 @@ def fit(
     budget = int(density * total_size(model.layers))
     module = SparseClassifier(
         model,
-        objective=objective,
-        options=options or {},
+        objective=OBJECTIVES.build(objective, **(options or {})),
         lr=LR,
         momentum=MOMENTUM,
         weight_decay=DECAY,
         seed=SEED,
     )
-    rewiring = Rewiring(strategy=strategy, options=StrategyOptions(), budget=budget, seed=SEED)
+    rewiring = Rewiring(strategy=STRATEGIES.build(strategy), budget=budget, seed=SEED)
     tracker, lines = Recorder(), []
     history = History(rewiring, tracker=tracker, log_every=log_every, report=lines.append)
     gradient, whole = Snapshots(), Snapshots()

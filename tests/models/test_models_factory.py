@@ -9,9 +9,10 @@ import torch
 from helpers.plain_networks import images
 
 from rewire.errors import InputError
-from rewire.models.factory import MODELS, build_model
+from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseConv2d, SparseLinear
+from rewire.registry import MODELS
 
 # kernel² · in · out of every layer, written down from the papers' tables.
 VGG16 = (

@@ -22,9 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from rewire import cli as entry
 from rewire.attacks.universal_files import load_noise, save_noise
-from rewire.config.article import TABLE as ARTICLE
-from rewire.config.rules import Rule
-from rewire.config.thesis import TABLE as THESIS
+from rewire.config.schema import schema_of
 from rewire.data import cifar10, embedded, mnist
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger, save_ledger
@@ -32,6 +30,7 @@ from rewire.files import read_json, write_json
 from rewire.models.artifact import load_dense, load_network, save_dense, save_network
 from rewire.models.dense import build_dense
 from rewire.models.factory import build_model
+from rewire.options import children
 from rewire.pipeline.run_cell import sibling
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
@@ -57,14 +56,13 @@ def drawn(count: int, **strategies):
     return run
 
 
-def options(table, prefix=""):
+def options(schema, prefix=""):
     """Every option and section of a document by its path."""
-    for key, rule in table.items():
-        path = prefix + key.rstrip("?").replace("*", "ann")
+    for key, kind in (children(schema) or {}).items():
+        path = prefix + key.replace("*", "ann")
         if path != "output":
             yield path
-        if not isinstance(rule, Rule):
-            yield from options(rule, f"{path}.")
+        yield from options(kind, f"{path}.")
 
 
 NOT_ARGUMENTS = st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")
@@ -84,10 +82,10 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-def overrides(table):
+def overrides(schema):
     keys = st.one_of(
-        st.sampled_from(sorted(options(table))),
-        st.sampled_from(sorted(options(table))).flatmap(
+        st.sampled_from(sorted(options(schema))),
+        st.sampled_from(sorted(options(schema))).flatmap(
             lambda key: st.integers(0, len(key) - 1).map(lambda i: key[:i] + key[i + 1 :])
         ),
         st.sampled_from(["experiment", "profile", "hydra.run.dir", "hydra", "model@x", "table"]),
@@ -105,8 +103,10 @@ def overrides(table):
 
 
 @examples(12, many=500)
-@pytest.mark.parametrize(("stage", "table"), [("evaluate", THESIS), ("article_noise", ARTICLE)])
-def test_malformed_configurations(count, stage, table, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("stage", "document"), [("evaluate", "thesis"), ("article_noise", "article")]
+)
+def test_malformed_configurations(count, stage, document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reached = []
     module = types.SimpleNamespace(run=lambda config, given: reached.append((config, given)))
@@ -115,7 +115,7 @@ def test_malformed_configurations(count, stage, table, tmp_path, monkeypatch):
     monkeypatch.setattr(entry, "gc", types.SimpleNamespace(freeze=int, enable=int))
     output = tmp_path / "output"
 
-    @drawn(count, arguments=overrides(table))
+    @drawn(count, arguments=overrides(schema_of(document)))
     def check(arguments):
         reached.clear()
         shutil.rmtree(output, ignore_errors=True)

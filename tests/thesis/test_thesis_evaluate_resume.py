@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers.small import ROOT, list_anew, small
 
+from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
@@ -134,7 +135,7 @@ def test_up_to_one_chunk_everything_is_what_one_attack_finds(output):
     metrics = json.loads((output / "quick" / "evaluate" / CELL / "metrics.json").read_text())
     config, _ = small(output, "rewire=l2", f"attack.images={MOST}", *ATTACKS["pgd"])
     *_, test = evaluate.load_images(config)
-    attack = evaluate.build_attack("pgd", steps=2, restarts=2, epsilon=8 / 255, seed=0)
+    attack = PGD(steps=2, restarts=2, epsilon=8 / 255, seed=0)
     model, _ = evaluate.load_network(output / "quick" / "prune" / CELL / WEIGHTS)
     found = evaluate.evaluate(model, evaluate.subset(test, MOST), attack=attack)
     kept = load_ledger(output / "quick" / "evaluate" / CELL / "pruned.npz")

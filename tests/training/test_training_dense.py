@@ -14,7 +14,7 @@ from rewire.data.load import load_data
 from rewire.errors import DivergedError, InputError
 from rewire.evaluation.accuracy import predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
-from rewire.models.heads import build_head, l2_penalty
+from rewire.models.heads import l2_penalty, lq, sce
 from rewire.tracking import NullTracker
 from rewire.training.dense_module import DenseClassifier, rate_at
 from rewire.training.dense_runner import train_dense
@@ -71,14 +71,14 @@ def test_it_is_adam_with_the_penalty_in_the_loss(trained):
     training, _, test = load_data(**DATA)
     batches = TrainBatches(training, batch_size=50, seed=3, augmentation="none")
     model = build_dense("ann", width=0.02, seed=3)
-    head, optimiser = build_head("lq"), torch.optim.Adam(model.parameters(), lr=1e-2)
+    head, optimiser = lq, torch.optim.Adam(model.parameters(), lr=1e-2)
     step = 0
     while step < 15:
         for x, y in batches:
             if step == 15:
                 break
             optimiser.param_groups[0]["lr"] = 1e-2 if step < 7 else 1e-3
-            loss = head(model(x), y) + l2_penalty(model.parameters(), 1e-2)
+            loss = head(model(x), y) + l2_penalty(model.parameters(), l2=1e-2)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -225,8 +225,6 @@ def test_weights_that_the_last_step_ruined_are_no_result(tmp_path, monkeypatch):
 
 def test_the_module_takes_images_and_vectors():
     model = build_dense("ann", width=0.02, seed=0)
-    module = DenseClassifier(
-        model, head="sce", scale="as_coded", l2=0.0, phases=[[1e-3, 1]], seed=0
-    )
+    module = DenseClassifier(model, loss=sce, l2=0.0, phases=[[1e-3, 1]], seed=0)
     x = torch.rand(3, 1, 28, 28)
     assert torch.equal(module(x), model(x.flatten(1)))

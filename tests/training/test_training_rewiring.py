@@ -10,10 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rewire.connectivity.random_subset import choose_unconnected
-from rewire.connectivity.strategies import STRATEGIES
 from rewire.models.layout import lay_out, total_size
 from rewire.models.sparse import SparseNetwork
-from rewire.objectives import OBJECTIVES
+from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.rng import generator
 
 SIZES = [108, 216, 480]

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from rewire.connectivity.check import ConnectivityError
-from rewire.connectivity.strategies import STRATEGIES
 from rewire.data.batches import EvalBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.models.layout import connection_budget, total_size
+from rewire.registry import STRATEGIES
 from rewire.tracking import NullTracker
 from rewire.training.checkpoint import AtomicCheckpoints
 from rewire.training.runner import Trained, train

@@ -11,6 +11,7 @@ from rewire.data.images import as_float
 from rewire.data.load import load_data
 from rewire.models.artifact import load_network, network_tensors, save_network
 from rewire.models.factory import build_model
+from rewire.registry import OBJECTIVES
 from rewire.training.module import SparseClassifier
 from rewire.training.runner import count_correct
 from rewire.training.selection import BEST_TEST, BEST_VALIDATION, Selections
@@ -94,7 +95,7 @@ def test_a_kept_network_has_the_accuracy_that_is_reported_for_it(trained):
 
 def test_held_out_images_are_judged_in_float32_whatever_the_training_computes_in(monkeypatch):
     module = SparseClassifier(
-        build_model(**SPEC, sparsity=0.9, seed=0), objective="natural", options={}, lr=0.1,
+        build_model(**SPEC, sparsity=0.9, seed=0), objective=OBJECTIVES["natural"], lr=0.1,
         momentum=0.9, weight_decay=0.0, seed=0,
     )  # fmt: skip
     module.eval()

@@ -31,10 +31,13 @@ from rewire.attacks.judge import (
 )
 from rewire.attacks.mode import attack_mode, full_float32
 from rewire.errors import InputError
+from rewire.options import Count, Epsilon, MachineCount, Steps
+from rewire.registry import ATTACKS
 
 FEWEST_CLASSES = 4  # the targeted loss divides by a difference of the four largest logits
 
 
+@ATTACKS.register("autoattack")
 @dataclass(frozen=True)
 class AutoAttack:
     """AutoAttack "standard", worst case per image.
@@ -55,11 +58,11 @@ class AutoAttack:
         InputError: for a value outside these ranges.
     """
 
-    epsilon: float = 8 / 255
-    steps: int = 100
-    queries: int = 5000
-    restarts: int = 1
-    batch_size: int | None = None
+    epsilon: Epsilon = 8 / 255
+    steps: Steps = 100
+    queries: Count = 5000
+    restarts: Count = 1
+    batch_size: MachineCount = None
     seed: int = 0
 
     def __post_init__(self) -> None:

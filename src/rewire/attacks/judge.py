@@ -11,10 +11,12 @@ from rewire.attacks.checks import check_count
 from rewire.attacks.mode import attack_mode, full_float32
 from rewire.errors import InputError
 
+BATCH = 256  # images per forward pass, where nobody says
 SURVIVED = -1
 CLEAN_WRONG = -2
 # `AttackResult.fooled_by` and the ledgers hold positions in this tuple: only ever append.
-FOOLED_BY = ("pgd", "first-pass", "apgd-ce", "apgd-t", "fab-t", "square")
+OTHER = "other"  # an attack of one's own
+FOOLED_BY = ("pgd", "first-pass", "apgd-ce", "apgd-t", "fab-t", "square", OTHER)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,30 @@ def judge(
     """
     logits = predict_logits(model, linf_project(x_adv, x, epsilon), batch_size=batch_size)
     return is_correct(logits, y)
+
+
+def result_of(
+    model: nn.Module, x_adv: Tensor, x: Tensor, y: Tensor, *, epsilon: float, steps_run: int
+) -> AttackResult:
+    """What an attack found that tries one image for each, `x_adv` (N, C, H, W) as in `judge`.
+
+    Images that are misclassified without it keep that verdict.
+    """
+    clean = is_correct(predict_logits(model, x, batch_size=BATCH), y)
+    stands = judge(model, x_adv, x, y, epsilon=epsilon, batch_size=BATCH)
+    code = torch.where(stands, SURVIVED, FOOLED_BY.index(OTHER)).masked_fill(~clean, CLEAN_WRONG)
+    return conclude(
+        model,
+        x,
+        y,
+        adversarial=torch.where(clean.view(-1, 1, 1, 1), x_adv, x),
+        fooled_by=code.to(torch.int8),
+        fooled_at=code.clamp(max=0).to(torch.int16),
+        last=(FOOLED_BY.index(OTHER), 0),
+        epsilon=epsilon,
+        batch_size=BATCH,
+        steps_run=steps_run,
+    )
 
 
 def check_aligned(x: Tensor, y: Tensor, indices: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,14 @@ from rewire.attacks.judge import (
     restart_type,
 )
 from rewire.attacks.mode import attack_mode, full_float32
+from rewire.options import Count, Epsilon, MachineCount, Null, Positive, Steps
+from rewire.registry import ATTACKS
 
 # The start of the first pass; those of the attack itself are numbered from 0.
 FIRST_PASS_RESTART = -1
 
 
+@ATTACKS.register("pgd")
 @dataclass(frozen=True)
 class PGD:
     """PGD with random restarts, worst case per image (thesis, section 5).
@@ -61,13 +65,13 @@ class PGD:
         InputError: for a value outside these ranges.
     """
 
-    epsilon: float = 8 / 255
-    steps: int = 50
-    restarts: int = 10
-    step_size: float | None = None
-    batch_size: int | None = None
-    check_every: int | None = None
-    first_pass_steps: int | None = None
+    epsilon: Epsilon = 8 / 255
+    steps: Steps = 50
+    restarts: Count = 10
+    step_size: Annotated[Positive | None, Null("2.5 epsilon / steps")] = None
+    batch_size: MachineCount = None
+    check_every: MachineCount = None
+    first_pass_steps: Annotated[Count | None, Null("none")] = None
     seed: int = 0
 
     def __post_init__(self) -> None:

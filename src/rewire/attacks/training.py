@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewire.attacks.checks import check_ball
 from rewire.attacks.judge import linf_project
 from rewire.attacks.mode import attack_mode, upcast
 
@@ -67,11 +66,7 @@ def pgd_train(
     """The reference's attack of adversarial training: uniform start, cross-entropy, fixed steps.
 
     Never waits for the device. Returns adversarial images (B, C, H, W) in [0, 1].
-
-    Raises:
-        InputError: for an epsilon, step size or number of steps that is not positive.
     """
-    check_ball(epsilon=epsilon, step_size=step_size, steps=steps)
     noise = torch.rand(x.shape, generator=generator, device=generator.device).to(x) * 2 - 1
     start = linf_project(x + epsilon * noise, x, epsilon)
     return _ascend_cross_entropy(
@@ -90,7 +85,6 @@ def mart_attack(
     generator: torch.Generator,
 ) -> Tensor:
     """The attack of MART (Wang et al. 2020): `pgd_train` from `normal_start`."""
-    check_ball(epsilon=epsilon, step_size=step_size, steps=steps)
     start = normal_start(x, generator=generator)
     return _ascend_cross_entropy(
         model, x, y, start, epsilon=epsilon, step_size=step_size, steps=steps
@@ -115,11 +109,7 @@ def trades_attack(
 
     BatchNorm runs in evaluation mode and the clean logits are computed once. Never waits for the
     device. Returns adversarial images (B, C, H, W) in [0, 1].
-
-    Raises:
-        InputError: for an epsilon, step size or number of steps that is not positive.
     """
-    check_ball(epsilon=epsilon, step_size=step_size, steps=steps)
     start = normal_start(x, generator=generator)
     with attack_mode(model):
         with torch.no_grad():

@@ -1,141 +1,251 @@
-"""What every configured value of the second document may be; see `validation_rules`."""
+"""The configuration of the article (`rewire.config.schema` adds what is chosen)."""
 
 from __future__ import annotations
 
-from rewire.config.rules import (
-    ALL,
-    CLASSES,
-    COMMON,
-    DEVICE,
-    FLAG,
-    POSITIVE,
-    PRECISION,
-    SHARE,
-    SOME,
-    TEXT,
-    THREADS,
-    Rule,
-    Table,
-    choice,
-    count,
-    either,
-    image_data,
-    items,
-    named,
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rewire.config.common import Common, ImageData
+from rewire.options import (
+    All,
+    Allowed,
+    Called,
+    Count,
+    Device,
+    FromZero,
+    Null,
+    Positive,
+    Precision,
+    Section,
+    Share,
+    Some,
+    Text,
+    Threads,
     optional,
-    real,
-    rows,
 )
 
-NETWORKS = ("ann", "ann_article", "cnn")
-PHASES = rows(POSITIVE, count(1), of="[learning rate above 0, whole number of steps from 1]")
-PAIRS = rows(
-    count(0, CLASSES - 1),
-    SOME,
-    of="[class 0..9, limit above 0 and at most 1]",
-    columns=("the target class of the noise", "the limit of the noise"),
-)
-METRICS = ("absolute", "activated", "mean_x", "random")
-EVALUATIONS = items(choice("E1", "E2"), of="E1 (unclipped) and E2 (clipped)", at_least=1)
-LOSS = choice("ce", "quadratic_linear", "quadratic_softmax")
-OPTIMISER = choice("sgd", "sign", "adam")
-NAMES = items(TEXT, of="names", at_least=1)
-RATIOS = items(SOME, of="ratios above 0 and at most 1")
-PRUNING = Rule(
-    "a ratio from 0 to 1, or a mapping of layers to ratios",
-    lambda value: (
-        all(map(SHARE.fits, value.values())) if isinstance(value, dict) else SHARE.fits(value)
+Phase = Annotated[tuple[Positive, Count], Field(strict=False)]
+Phases = Annotated[
+    list[Phase],
+    Field(min_length=1),
+    Allowed("a list of [learning rate above 0, whole number of steps from 1], at least one"),
+]
+Target = Annotated[int, Field(ge=0, le=9), Called("the target class of the noise")]
+Limit = Annotated[Some, Called("the limit of the noise")]
+Pair = Annotated[tuple[Target, Limit], Field(strict=False)]
+Pairs = Annotated[
+    list[Pair],
+    Field(min_length=1),
+    Allowed("a list of [class 0..9, limit above 0 and at most 1], at least one"),
+]
+Segment = Annotated[tuple[Share, Share, Some], Field(strict=False)]
+Segments = Annotated[
+    list[Segment],
+    Field(min_length=1),
+    Allowed(
+        "a list of [first ratio, last ratio, step] with 0 <= first <= last <= 1 and a positive "
+        "step, at least one"
     ),
-    read=SHARE.read,
-)
-SEGMENT = "[first ratio, last ratio, step] with 0 <= first <= last <= 1 and a positive step"
-CURVE = {
-    "metric": choice(*METRICS, "combined"),
-    "matrices": optional(NAMES, "all hidden dense layers"),
-    "grid": TEXT,
-    "draws": count(1),
-    "count": ALL,
-    "fresh": FLAG,
-    "offset": real(above=-1, at_most=1),
-    "include_output": FLAG,
-    "evaluations": EVALUATIONS,
-    "images": ALL,
-}
-RUN = named(
-    {"loss": LOSS, "optimiser": OPTIMISER, "lr": POSITIVE},
-    of="{loss: ce | quadratic_linear | quadratic_softmax, optimiser: sgd | sign | adam, lr: > 0}",
-)
+]
+Evaluations = Annotated[
+    list[Literal["E1", "E2"]],
+    Field(min_length=1),
+    Allowed("a list of E1 (unclipped) and E2 (clipped), at least one"),
+]
+Loss = Literal["ce", "quadratic_linear", "quadratic_softmax"]
+Optimiser = Literal["sgd", "sign", "adam"]
+Metric = Literal["absolute", "activated", "mean_x", "random", "combined"]
+Scored = Literal["absolute", "activated"]
+Names = Annotated[list[Text], Field(min_length=1), Allowed("a list of names, at least one")]
+Offset = Annotated[float, Field(gt=-1, le=1)]
+Ratios = Annotated[list[Some], Allowed("a list of ratios above 0 and at most 1")]
+Kept = Annotated[list[Share], Allowed("a list of ratios from 0 to 1")]
+Counts = Annotated[list[Count], Allowed("a list of whole numbers from 1")]
+Backends = Annotated[list[Literal["scipy", "torch"]], Allowed("a list of scipy and torch")]
+PointNames = Annotated[list[Text], Allowed("a list of names of points")]
+Matrices = Annotated[Names | None, Null("all hidden dense layers")]
+Draws = Annotated[Count | None, Null("all")]
+Pruning = Annotated[
+    Share | dict[str, Share],
+    Allowed("a ratio from 0 to 1, or a mapping of layers to ratios"),
+]
 
-TABLE: Table = {
-    **COMMON,
-    "data": image_data("mnist", optional_keys=""),
-    "network": {
-        "name": choice(*NETWORKS),
-        "width": real(above=0, at_most=64),
-        "dropout": choice("none", "unit", "dropconnect"),
-    },
-    "head": {
-        "name": choice("lq", "rq", "sce"),
-        "scale": choice("as_coded", "sum"),
-        "l2": real(at_least=0),
-    },
-    "trainer": {
-        "schedule": {"*": PHASES},
-        "phases": PHASES,
-        "batch_size": count(1),
-        "precision": PRECISION,
-        "device": DEVICE,
-        "threads": THREADS,
-        "checkpoint_every": count(0),
-        "log_every": count(1),
-    },
-    "noise": {
-        "name": TEXT,
-        "list": {"*": PAIRS},
-        "pairs": PAIRS,
-        "steps": count(1),
-        "batch_size": count(1),
-        "lr": POSITIVE,
-        "loss": LOSS,
-        "optimiser": OPTIMISER,
-        "precision": PRECISION,
-        "vectors_per_pass": either(count(1), choice("auto")),
-        "trainability": {
-            "list": {"*": PAIRS},
-            "pairs": PAIRS,
-            "steps": count(1),
-            "runs": items(RUN, of=RUN.allowed),
-        },
-    },
-    "curves": {
-        "name": TEXT,
-        "common": CURVE,
-        "list": {"*": {f"{key}?": rule for key, rule in CURVE.items()}},
-        "grids": {"*": rows(SHARE, SHARE, SOME, of=SEGMENT)},
-        "images": ALL,
-        "step_factor": count(1),
-        "keep": items(SHARE, of="ratios from 0 to 1"),
-        "most_draws": optional(count(1), "all"),
-        "points": {
-            "evaluations": EVALUATIONS,
-            "draws": count(1),
-            "list": {"*": {f"{metric}?": PRUNING for metric in METRICS}},
-        },
-        "adaptive": items(TEXT, of="names of points"),
-    },
-    "decoupled": {
-        "images": ALL,
-        "metric_images": count(1),
-        "column": TEXT,
-        "every_column": FLAG,
-        "batch_size": count(1),
-        "ratios": {"absolute?": RATIOS, "activated?": RATIOS},
-        "points": {"*": {"layers": NAMES, "ratios?": {"absolute?": RATIOS, "activated?": RATIOS}}},
-        "cost": {
-            "metric": choice("absolute", "activated"),
-            "batch_sizes": items(count(1), of="whole numbers from 1"),
-            "backends": items(choice("scipy", "torch"), of="scipy and torch"),
-            "repeats": count(1),
-        },
-    },
-}
+
+class Network(Section):
+    """A dense network."""
+
+    name: Literal["ann", "ann_article", "cnn"] = Field(description="its layers")
+    width: Annotated[float, Field(gt=0, le=64)] = Field(
+        description="factor on all hidden units and filters"
+    )
+    dropout: Literal["none", "unit", "dropconnect"] = Field(
+        description="none as the author's code ran, unit keeps 0.7, dropconnect drops 0.7"
+    )
+
+
+Schedule = dict[str, Phases]
+
+
+class Trainer(Section):
+    """Adam and what is around it."""
+
+    schedule: Schedule = Field(description="phases by network")
+    phases: Phases = Field(description="[learning rate, steps] one after the other")
+    batch_size: Count = Field(description="images per step")
+    precision: Precision = Field(description="auto: bf16 where the hardware computes it")
+    device: Device = Field(description="auto: a GPU if there is one")
+    threads: Threads = Field(description="CPU threads")
+    checkpoint_every: FromZero = Field(description="steps between resumable states; 0 = none")
+    log_every: Count = Field(description="steps between rows of the history")
+
+
+class Run(Section):
+    """One short run."""
+
+    loss: Loss
+    optimiser: Optimiser
+    lr: Positive
+
+
+Runs = Annotated[
+    list[Run],
+    Allowed(
+        "a list of {loss: ce | quadratic_linear | quadratic_softmax, optimiser: sgd | sign | adam, "
+        "lr: > 0}"
+    ),
+]
+PairsByNetwork = dict[str, Pairs]
+
+
+class Trainability(Section):
+    """Whether a loss can make noise at all."""
+
+    list: PairsByNetwork = Field(description="pairs by network")
+    pairs: Pairs = Field(description="[target class, limit] of each vector")
+    steps: Count = Field(description="of each run")
+    runs: Runs = Field(description="loss, optimiser and learning rate of each run")
+
+
+class Noise(Section):
+    """Universal noise: one vector for each target class and limit."""
+
+    name: Text = Field(description="of the list")
+    list: PairsByNetwork = Field(description="pairs by network")
+    pairs: Pairs = Field(description="[target class, limit] of each vector")
+    steps: Count = Field(description="of the noise's optimiser")
+    batch_size: Count = Field(description="training images per step")
+    lr: Positive = Field(description="of the noise's optimiser")
+    loss: Loss = Field(description="ce as the article's text, quadratic_softmax as its notebook")
+    optimiser: Optimiser = Field(description="sgd (plain) as the article's")
+    precision: Precision = Field(description="auto: bf16 where the hardware computes it")
+    vectors_per_pass: Count | Literal["auto"] = Field(
+        description="auto: 1 on a CPU, all at once on a GPU"
+    )
+    trainability: Trainability
+
+
+class Curve(Section):
+    """What one curve prunes, and how it is judged."""
+
+    metric: Metric = Field(description="what the smallest of goes")
+    matrices: Matrices = Field(description="layers that are pruned")
+    grid: Text = Field(description="a name in grids")
+    draws: Count = Field(description="samples of training images, or orders of random")
+    count: All = Field(description="training images per sample")
+    fresh: bool = Field(description="every matrix gets a sample of its own")
+    offset: Offset = Field(description="combined: activated goes this much less far than absolute")
+    include_output: bool = Field(description="prune the output layer, too")
+    evaluations: Evaluations = Field(description="E1 unclipped, E2 clipped to [0, 1]")
+    images: All = Field(description="the first n of those that are judged")
+
+
+CurveChange = optional(Curve)  # what is not common
+
+
+class Point(Section):
+    """Ratios of one network, by metric."""
+
+    absolute: Pruning = 0
+    activated: Pruning = 0
+    mean_x: Pruning = 0
+    random: Pruning = 0
+
+
+PointsByName = dict[str, Point]
+CurvesByName = dict[str, CurveChange]
+Grids = dict[str, Segments]
+
+
+class Points(Section):
+    """Networks that are pruned in several ways at once."""
+
+    evaluations: Evaluations = Field(description="E1 unclipped, E2 clipped to [0, 1]")
+    draws: Count = Field(description="samples of training images")
+    list: PointsByName = Field(description="metric: ratio of every hidden matrix, or by matrix")
+
+
+class Curves(Section):
+    """What is pruned how far, on fixed noise."""
+
+    name: Text = Field(description="of the list")
+    common: Curve
+    list: CurvesByName = Field(description="curves, with what is not common")
+    grids: Grids = Field(description="segments [first ratio, last ratio, step]")
+    images: All = Field(description="test images that are judged, the first n")
+    step_factor: Count = Field(description="n: every n-th ratio of a segment, and those in keep")
+    keep: Kept = Field(description="ratios that stay whatever the step_factor")
+    most_draws: Draws = Field(description="n: at most n draws of any curve or point")
+    points: Points
+    adaptive: PointNames = Field(description="points on which noise is made anew")
+
+
+class RatiosByMetric(Section):
+    """Shares of every matrix that go."""
+
+    absolute: Ratios = Field([], description="by |w|")
+    activated: Ratios = Field([], description="by |w * mean x|")
+
+
+class DecoupledPoint(Section):
+    """Layers that are pruned together, each by itself."""
+
+    layers: Names
+    ratios: RatiosByMetric = RatiosByMetric()
+
+
+class Cost(Section):
+    """Seconds of a product against the entries of its matrix."""
+
+    metric: Scored = Field(description="by which the matrices are pruned")
+    batch_sizes: Counts = Field(description="images per product")
+    backends: Backends = Field(description="who multiplies")
+    repeats: Count = Field(description="timings of which the median counts")
+
+
+DecoupledPoints = dict[str, DecoupledPoint]
+
+
+class Decoupled(Section):
+    """Convolutions as sparse matrices."""
+
+    images: All = Field(description="test images that are judged, the first ones")
+    metric_images: Count = Field(description="training images behind the activated metric")
+    column: Text = Field(description="noise that must be among the cell's")
+    every_column: bool = Field(description="whether the cell's other vectors are judged, too")
+    batch_size: Count = Field(description="images per product")
+    ratios: RatiosByMetric
+    points: DecoupledPoints = Field(description="layers that are pruned together")
+    cost: Cost
+
+
+class Configuration(Common):
+    """One network of the article, at one stage."""
+
+    data: ImageData
+    network: Network
+    head: Section
+    trainer: Trainer
+    noise: Noise
+    curves: Curves
+    decoupled: Decoupled

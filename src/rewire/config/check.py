@@ -1,16 +1,15 @@
 """All mistakes of a composed configuration at once; read without importing torch.
 
-Every value is held against the table of its document (`thesis`, `article`), which is made of
-`rules`; what several values say together is in `cross_checks`, what the command line itself may
-hold in `command_line`.
+Every value is held against the schema of its document (`schema`); what several values say together
+is in `cross_checks`, what the command line itself may hold in `command_line`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rewire.config.cross_checks import conflicts, remarks
-from rewire.config.rules import Rule, Table, shown
+from rewire.config.schema import schema_of
+from rewire.options import Fault, children, faults, reader, section, shown
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.dvc_yaml import profile_faults
-from rewire.pipeline.paths import SHARED
+from rewire.pipeline.paths import roots
+from rewire.registry import OPEN
 
 LONGEST_LINE = 600
 
@@ -47,58 +48,44 @@ def one_line(text: str) -> str:
     return text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + "…"
 
 
-def rules_of(document: Document) -> Table:
-    """The tables for a document's configuration."""
-    return table_of(document.name)
+def entry(kind: Any, name: str) -> Any:
+    """The type of one name in a section; None if there is none."""
+    beside = children(kind) or {}
+    return beside.get(name, beside.get("*"))
 
 
-def table_of(name: str) -> Table:
-    """The tables for the configuration of the document called `name`."""
-    return importlib.import_module(f"rewire.config.{name}").TABLE
-
-
-def entry(table: Table, name: str) -> Rule | Table | None:
-    """What the table says about one name; None if nothing."""
-    return table.get(name) or table.get(f"{name}?") or table.get("*")
-
-
-def known(table: Rule | Table, path: Iterable[str]) -> bool:
-    """Whether the tables have an option or section of this path."""
-    here: Rule | Table | None = table
+def known(kind: Any, path: Iterable[str]) -> bool:
+    """Whether a schema has an option or section of this path."""
     for name in path:
-        if isinstance(here, Rule):
-            return True  # below it is a value that it judges as one
-        here = entry(here, name)
-        if here is None:
+        if children(kind) is None:
+            return True  # below it is a value that is judged as one
+        if (kind := entry(kind, name)) is None:
             return False
     return True
 
 
-def names(table: Table, prefix: str = "") -> Iterator[str]:
-    """All paths of the tables that have no free part."""
-    for key, rule in table.items():
-        if key == "*":
-            continue
-        path = prefix + key.rstrip("?")
-        yield path
-        if not isinstance(rule, Rule):
-            yield from names(rule, f"{path}.")
+def names(kind: Any, prefix: str = "") -> Iterator[str]:
+    """All paths of a schema that have no free part."""
+    for key, below in (children(kind) or {}).items():
+        if key != "*":
+            yield prefix + key
+            yield from names(below, f"{prefix}{key}.")
 
 
-def unknown_option(path: str, table: Table, sources: Sources) -> str:
+def unknown_option(path: str, schema: Any, sources: Sources) -> str:
     """A line about an option that does not exist: the nearest one, and those beside it."""
-    section: Rule | Table | None = table
+    section = schema
     parents: list[str] = []
     for name in path.split(".")[:-1]:
         below = entry(section, name)
-        if below is None or isinstance(below, Rule):
+        if below is None or children(below) is None:
             break
         section, parents = below, [*parents, name]
-    beside = sorted(key.rstrip("?") for key in section if key != "*")
+    beside = sorted(key for key in children(section) if key != "*")
     own = path.split(".")[len(parents) :]
     near = difflib.get_close_matches(".".join(own), beside, n=1, cutoff=0.6)
     near = [".".join([*parents, name]) for name in near]
-    near = near or difflib.get_close_matches(path, list(names(table)), n=1, cutoff=0.7)
+    near = near or difflib.get_close_matches(path, list(names(schema)), n=1, cutoff=0.7)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     place = f" in {'.'.join(parents)} ({sources.file(parents)})" if parents else ""
     allowed = ", ".join(beside + ["experiment"] * (not parents)) or "any name"
@@ -124,7 +111,7 @@ class Sources:
     def file(self, path: list[str]) -> str:
         """The configuration file that has the option, as `conf/...`."""
         group, choice = path[0], self.choices.get(path[0])
-        for root in (self.root, self.conf / SHARED):
+        for root in roots(self.root.name, self.conf):
             if choice and (root / group / f"{choice}.yaml").is_file():
                 return self._shown(root / group / f"{choice}.yaml")
         return self._shown(self.root / "config.yaml")
@@ -149,7 +136,8 @@ class Sources:
         return self.file(path)
 
     def _shown(self, path: Path) -> str:
-        return path.relative_to(self.conf.parent).as_posix()
+        own = path.is_relative_to(self.conf.parent)
+        return (path.relative_to(self.conf.parent) if own else path).as_posix()
 
 
 def plain(node: DictConfig, found: Findings, path: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -180,70 +168,74 @@ def plain(node: DictConfig, found: Findings, path: tuple[str, ...] = ()) -> dict
 UNRESOLVED = object()
 
 
-def read_numbers(config: DictConfig, table: Table) -> None:
+def read_numbers(config: DictConfig, document: str) -> None:
     """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths."""
+    _read(config, schema_of(document, _names(config)))
+
+
+def _names(config: DictConfig) -> dict[str, Any]:
+    """What `schema_of` wants to know, as far as it can be resolved."""
+    found = {}
+    for group in OPEN:
+        with contextlib.suppress(OmegaConfBaseException, RecursionError, KeyError, TypeError):
+            found[group] = {"name": config[group]["name"]}
+    return found
+
+
+def _read(config: DictConfig, schema: Any) -> None:
     for key in config:
-        rule = entry(table, str(key))
+        kind = entry(schema, str(key))
         try:
             value = config[key]
         except (OmegaConfBaseException, RecursionError):
             continue  # reported by `plain`
-        if isinstance(rule, Rule):
-            found = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            if (read := rule.read(found)) != found:
-                config[key] = read
-        elif rule is not None and isinstance(value, DictConfig):
-            read_numbers(value, rule)
-
-
-def check_values(
-    config: Mapping[str, Any],
-    table: Table,
-    found: Findings,
-    sources: Sources,
-    path: tuple[str, ...] = (),
-) -> None:
-    """Report every value that its rule refuses, every unknown option and every missing one."""
-    for key, value in config.items():
-        here = [*path, key]
-        dotted = ".".join(here)
-        rule = entry(table, key)
-        if value is UNRESOLVED:
+        if kind is None:
             continue
-        if key == "_target_":
+        if children(kind) is not None:
+            if isinstance(value, DictConfig):
+                _read(value, kind)
+            continue
+        found = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if (read := reader(kind)(found)) != found:
+            config[key] = read
+
+
+def check_values(config: Mapping[str, Any], schema: Any, found: Findings, sources: Sources) -> None:
+    """Report every value that is refused, every unknown option and every missing one."""
+    for fault in faults(schema, config):
+        path, dotted = list(fault.path), ".".join(fault.path)
+        if fault.value is UNRESOLVED:
+            continue
+        if path[-1] == "_target_":
             found.error(f"'{dotted}': no configuration may name code to run.")
-        elif rule is None:
-            found.error(
-                not_of_document(here[0]) or unknown_option(dotted, root_table(sources), sources)
-            )
-        elif isinstance(rule, Rule):
-            if not rule.fits(value):
-                found.error(refusal(here, value, rule, sources))
-        elif isinstance(value, dict):
-            check_values(value, rule, found, sources, tuple(here))
+        elif fault.kind == "unknown":
+            line = not_of_document(path[0]) if len(path) == 1 else None
+            found.error(line or unknown_option(dotted, schema, sources))
+        elif fault.kind == "missing":
+            file = sources.file(path)
+            found.error(f"{dotted} is missing. Allowed: {fault.allowed}. See {file}.")
         else:
-            keys = ", ".join(name.rstrip("?") for name in rule)
-            found.error(
-                f"{dotted} is {shown(value)}. Allowed: a section with {keys}. {sources.of(here)}"
-            )
-    for key, rule in table.items():
-        if key != "*" and not key.endswith("?") and key not in config:
-            here = [*path, key]
-            words = rule.allowed if isinstance(rule, Rule) else "a section"
-            found.error(f"{'.'.join(here)} is missing. Allowed: {words}. See {sources.file(here)}.")
+            found.error(refusal(fault, sources))
 
 
-def refusal(path: list[str], value: Any, rule: Rule, sources: Sources) -> str:
-    """A line about a value that its rule refuses."""
-    dotted = ".".join(path)
-    if fault := rule.fault(value):
-        return f"{fault} It is in {dotted}. {sources.of(path)}"
-    return f"{dotted} is {shown(value)}. Allowed: {rule.allowed}. {sources.of(path)}"
+def check_value(
+    path: list[str], value: Any, schema: Any, found: Findings, sources: Sources
+) -> None:
+    """Report one value that is refused, whatever the others are."""
+    kind = schema
+    for name in path:
+        kind = entry(kind, name) if kind is not None else None
+    if kind is not None and children(kind) is None and "${" not in str(value):
+        one = section("One", {path[-1]: kind})
+        for fault in faults(one, {path[-1]: reader(kind)(value)}):
+            found.error(refusal(replace(fault, path=tuple(path)), sources))
 
 
-def root_table(sources: Sources) -> Table:
-    """The tables of the document whose files these are."""
-    return table_of(sources.root.name)
+def refusal(fault: Fault, sources: Sources) -> str:
+    """A line about a value that is refused."""
+    path, dotted = list(fault.path), ".".join(fault.path)
+    said = f"{fault.called or dotted} is {shown(fault.value)}. Allowed: {fault.allowed}."
+    return f"{said}{f' It is in {dotted}.' if fault.called else ''} {sources.of(path)}"
 
 
 def not_of_document(group: str) -> str | None:
@@ -259,10 +251,10 @@ def not_of_document(group: str) -> str | None:
 def check_config(config: DictConfig, stage: str, sources: Sources, found: Findings) -> None:
     """Report everything that is wrong with a composed configuration, whose numbers are read."""
     document = document_of(stage)
-    read_numbers(config, rules_of(document))
+    read_numbers(config, document.name)
     values = plain(config, found)
     check_profile(document, sources, found)
-    check_values(values, rules_of(document), found, sources)
+    check_values(values, schema_of(document.name, values), found, sources)
     if not found.errors:
         for line in conflicts(values, stage, document.stages[stage].groups):
             found.error(line)

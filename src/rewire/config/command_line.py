@@ -20,17 +20,17 @@ from rewire.config.check import (
     Findings,
     Sources,
     check_config,
+    check_value,
     entry,
     known,
     not_of_document,
-    refusal,
-    rules_of,
     unknown_option,
 )
-from rewire.config.rules import Rule, shown
+from rewire.config.schema import schema_of
 from rewire.errors import unknown_name
+from rewire.options import children, shown
 from rewire.pipeline.documents import document_of
-from rewire.pipeline.paths import SHARED
+from rewire.pipeline.paths import SHARED, roots
 
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
 HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.verbose")
@@ -99,7 +99,8 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         told = tuple(o.key_or_group for o in overrides)
         sources = Sources(conf, root, choices, told)
         check_config(config, stage, sources, found)
-        read.check_others(others, sources)
+        for path, value in others:  # beside the first ones of a sweep
+            check_value(path, value, read.schema, found, sources)
     alone = not flags and not any(o.is_hydra_override() for o in overrides)
     return Checked(
         found,
@@ -120,9 +121,10 @@ def check_flags(names: Sequence[str], found: Findings) -> None:
         found.error("--resolve shows nothing by itself. Allowed: --cfg job --resolve.")
 
 
-def search_path(conf: Path) -> str:
+def search_path(conf: Path, document: str = "") -> str:
     """Hydra's setting that groups which a document does not have itself are the shared ones."""
-    return f"hydra.searchpath=[{quoted(f'file://{conf / SHARED}')}]"
+    folders = [conf / SHARED, *(f for f in roots(document, conf)[2:] if f.is_dir())]
+    return f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]"
 
 
 def quoted(text: str) -> str:
@@ -153,7 +155,7 @@ class Reader:
 
     def __init__(self, stage: str, conf: Path, root: Path, found: Findings) -> None:
         self.stage, self.conf, self.root, self.found = stage, conf, root, found
-        self.table = rules_of(document_of(stage))
+        self.schema = schema_of(root.name)
 
     def override(self, text: str, *, sweep: bool) -> Override | None:
         """The parsed override, None if it cannot be used."""
@@ -200,11 +202,11 @@ class Reader:
                     kind = KINDS.get(key, key)
                     name = value if isinstance(value, str) else shown(value)
                     self.found.error(str(unknown_name(kind, name, allowed)))
-        elif line := not_of_document(key) if entry(self.table, key) is None else None:
+        elif line := not_of_document(key) if entry(self.schema, key) is None else None:
             self.found.error(line)
-        elif not known(self.table, key.split(".")):
+        elif not known(self.schema, key.split(".")):
             sources = Sources(self.conf, self.root, self._defaults())
-            self.found.error(unknown_option(key, self.table, sources))
+            self.found.error(unknown_option(key, self.schema, sources))
         return len(self.found.errors) == before
 
     def _values(self, override: Override, transformer: Any = Transformer.identity) -> list[Any]:
@@ -219,15 +221,16 @@ class Reader:
 
     def _choices(self, group: str) -> list[str]:
         """The files of a configuration group of this document; none for anything else."""
-        if (entry(self.table, group) is None and group != "experiment") or "." in group:
+        if (entry(self.schema, group) is None and group != "experiment") or "." in group:
             return []
-        folders = (self.root / group, self.conf / SHARED / group)
-        folder = next((folder for folder in folders if folder.is_dir()), None)
-        return [path.stem for path in sorted(folder.glob("*.yaml"))] if folder else []
+        folders = [root / group for root in roots(self.root.name, self.conf)]
+        return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
     def _defaults(self) -> dict[str, str]:
         """Any file of every group: all have the same options but for a few."""
-        return {group: files[0] for group in self.table if (files := self._choices(group))}
+        return {
+            group: files[0] for group in children(self.schema) if (files := self._choices(group))
+        }
 
     def split_values(
         self, overrides: Iterable[Override]
@@ -253,7 +256,7 @@ class Reader:
 
         None if that is impossible.
         """
-        fixed = [search_path(self.conf), f"hydra.launcher.stage={self.stage}"]
+        fixed = [search_path(self.conf, self.root.name), f"hydra.launcher.stage={self.stage}"]
         left, refused = list(overrides), []
         while True:
             try:
@@ -284,15 +287,3 @@ class Reader:
             file = Sources(self.conf, self.root, choices).file([group])
             return f"{shown(text)} does not fit: {group} '{choices[group]}' has no {key} ({file})."
         return f"{shown(text)} does not fit: {said}"
-
-    def check_others(self, others: Iterable[tuple[list[str], Any]], sources: Sources) -> None:
-        """Report the values of a sweep, beside the first ones, that their rules refuse."""
-        for path, value in others:
-            rule = self.table
-            for name in path:
-                rule = entry(rule, name) if not isinstance(rule, Rule | None) else None
-            if not isinstance(rule, Rule) or "${" in str(value):
-                continue
-            value = rule.read(value)
-            if not rule.fits(value):
-                self.found.error(refusal(path, value, rule, sources))

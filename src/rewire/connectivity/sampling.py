@@ -19,7 +19,7 @@ from rewire.connectivity.index_sets import (
     select,
     set_entries,
 )
-from rewire.connectivity.strategies import Demand, Strategy, StrategyOptions
+from rewire.connectivity.strategies.base import Demand, Strategy
 from rewire.models.layout import SparseLayer, connected_per_layer
 
 BIRTH = 1e-12  # θ of a re-connected entry
@@ -83,7 +83,6 @@ def sample_connectivity(
     *,
     budget: int,
     strategy: Strategy,
-    options: StrategyOptions,
     generator: torch.Generator,
     connected: Tensor | None = None,
 ) -> Connectivity:
@@ -114,7 +113,7 @@ def sample_connectivity(
         if count
     ]
     if demands:
-        born = strategy(theta, layers, demands, options=options, generator=generator)
+        born = strategy(theta, layers, demands, generator=generator)
         theta[born] = BIRTH
         connected = insert_sorted(connected, born)
     assert len(connected) >= budget, "a strategy re-connected an entry twice"

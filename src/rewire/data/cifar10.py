@@ -16,7 +16,7 @@ from rewire.data.embedded import load_embedded
 from rewire.data.images import ImageSet
 from rewire.errors import InputError, unknown_name
 from rewire.files import check_size, read_bytes, writable_folder
-from rewire.registry import Registry
+from rewire.registry import DATASETS, Registry
 
 BINARY_FOLDER = "cifar-10-batches-bin"
 PYTHON_FOLDER = "cifar-10-batches-py"
@@ -45,6 +45,7 @@ WAYS_OUT = (
 SOURCES: Registry[Callable[[Path, str], ImageSet]] = Registry("data source")
 
 
+@DATASETS.register("cifar10")
 def load_cifar10(*, source: str, root: str | Path, split: str) -> ImageSet:
     """Load one official split of CIFAR-10, or the embedded part of it, verified by checksum.
 

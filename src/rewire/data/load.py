@@ -8,15 +8,9 @@ from pathlib import Path
 import torch
 
 from rewire.data.checks import check_count
-from rewire.data.cifar10 import load_cifar10
 from rewire.data.images import ImageSet
-from rewire.data.mnist import load_mnist
 from rewire.data.split import first_balanced, split_validation
-from rewire.registry import Registry
-
-DATASETS: Registry[Callable[..., ImageSet]] = Registry("dataset")
-DATASETS.register("cifar10")(load_cifar10)
-DATASETS.register("mnist")(load_mnist)
+from rewire.registry import DATASETS, Registry
 
 SPLITS: Registry[Callable[..., tuple[ImageSet, ImageSet]]] = Registry("validation split")
 SPLITS.register("balanced")(split_validation)
@@ -51,7 +45,7 @@ def load_data(
     dataset: str = "cifar10",
     split: str = "balanced",
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Load CIFAR-10 or MNIST as training, validation and test images.
+    """Load a data set as training, validation and test images.
 
     The validation images are held out of the training images first, so they are the same for every
     `train_size`. Smaller sizes take the first images, class-balanced as far as possible.
@@ -62,7 +56,7 @@ def load_data(
         validation_size: number of training images to hold out; 0 for none.
         train_size: number of training images to use, at least 1; None for all that remain.
         test_size: number of test images to use, at least 1; None for all.
-        dataset: `cifar10` or `mnist`.
+        dataset: a key of `DATASETS`.
         split: what is held out: `balanced`, a random class-balanced part, or `first`, the first
             images in the official order (article: the first 5,000 of MNIST's 60,000).
 

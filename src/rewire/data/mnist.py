@@ -17,7 +17,7 @@ from rewire.data.embedded import load_embedded
 from rewire.data.images import ImageSet
 from rewire.errors import InputError, unknown_name
 from rewire.files import check_size, writable_folder
-from rewire.registry import Registry
+from rewire.registry import DATASETS, Registry
 
 FOLDER = "MNIST/raw"
 SHA256 = {
@@ -42,6 +42,7 @@ WAYS_OUT = (
 SOURCES: Registry[Callable[[Path, str], ImageSet]] = Registry("data source")
 
 
+@DATASETS.register("mnist")
 def load_mnist(*, source: str, root: str | Path, split: str) -> ImageSet:
     """Load one official split of MNIST, or the embedded part of it, verified by checksum.
 

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-
-from torch import nn
+from typing import Any
 
 from rewire.errors import InputError, unknown_name
 from rewire.models.layout import check_sparsity, connection_budget, total_size
 from rewire.models.masked import MaskedNetwork
-from rewire.models.resnet import resnet18
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
-from rewire.models.vgg import VGG11, VGG16, vgg
-from rewire.registry import Registry
+from rewire.options import Classes, Image, NotNegative, Shares, Width
+from rewire.registry import FIXED, MODELS
 from rewire.rng import generator
 
 # What may happen to the connectivity in training: re-wired, or fixed from the start (baselines).
-REWIRED, STATIC, DENSE = CONNECTIVITIES = ("rewired", "static", "dense")
-FIXED = (STATIC, DENSE)  # configured in the place of a rewiring strategy
-MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
-
-
-@MODELS.register("vgg11")
-def _vgg11(*, width: float, classes: int, image_size: int) -> nn.Module:
-    return vgg(VGG11, width=width, classes=classes, image_size=image_size)
-
-
-@MODELS.register("vgg16")
-def _vgg16(*, width: float, classes: int, image_size: int) -> nn.Module:
-    return vgg(VGG16, width=width, classes=classes, image_size=image_size)
-
-
-@MODELS.register("resnet18")
-def _resnet18(*, width: float, classes: int, image_size: int) -> nn.Module:
-    return resnet18(width=width, classes=classes)
+STATIC, DENSE = FIXED
+CONNECTIVITIES = (REWIRED := "rewired", *FIXED)
 
 
 def build_model(
@@ -43,13 +25,14 @@ def build_model(
     *,
     sparsity: float,
     seed: int,
-    width: float = 1.0,
-    classes: int = 10,
-    image_size: int = 32,
-    p_init_first: Sequence[float] = (0.6, 0.2),
-    p_init_last: Sequence[float] = (0.6,),
-    p_init_factor: float = 0.5,
+    width: Width = 1.0,
+    classes: Classes = 10,
+    image_size: Image = 32,
+    p_init_first: Shares = (0.6, 0.2),
+    p_init_last: Shares = (0.6,),
+    p_init_factor: NotNegative = 0.5,
     connectivity: str = REWIRED,
+    **own: Any,
 ) -> SparseNetwork:
     """A freshly initialised sparse network.
 
@@ -63,8 +46,14 @@ def build_model(
         sparsity: target share of unconnected weights, in (0, 1); 0 for a dense network.
         seed: of the initial weights, signs and connectivity.
         width: factor on all channel counts; 1 is the thesis's network.
+        classes: outputs.
+        image_size: pixels along one side of the images.
+        p_init_first: share of connected weights of the first layers, in the beginning.
+        p_init_last: the same of the last layers.
+        p_init_factor: the same of every layer between, times (1 − sparsity).
         connectivity: "rewired", or a baseline of fixed connectivity: "static" (random)
             or "dense".
+        own: options that this model alone has.
 
     Raises:
         InputError: for an unknown name, a width that is not positive, or initial fractions that
@@ -80,7 +69,7 @@ def build_model(
     if connectivity not in CONNECTIVITIES:
         raise unknown_name("connectivity", connectivity, CONNECTIVITIES)
     check_sparsity(sparsity, dense=connectivity == DENSE)
-    body = MODELS[name](width=width, classes=classes, image_size=image_size)
+    body = MODELS[name](width=width, classes=classes, image_size=image_size, **own)
     sizes = [
         math.prod(m.storage_shape)
         for m in body.modules()

@@ -6,24 +6,14 @@ distance to the one-hot labels. The class is read from the logits whatever the h
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rewire.errors import InputError, unknown_name
-from rewire.registry import Registry
-
-Loss = Callable[..., Tensor]
-"""(logits (B, classes), labels int64 (B,)) -> scalar with graph, in at least float32."""
-
-HEADS: Registry[Loss] = Registry("head")
-LOSSES = {"cross_entropy": ("sce",), "quadratic": ("lq", "rq")}
-"""Loss function -> the heads that it fits."""
-SCALES = ("as_coded", "sum")
-"""Divisors of a quadratic loss: as_coded 2 · classes · B, sum 2 · B."""
+from rewire.options import HeadScale, NotNegative
+from rewire.registry import HEADS
 
 
 @HEADS.register("sce")
@@ -38,7 +28,7 @@ def sce(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @HEADS.register("lq")
-def lq(logits: Tensor, y: Tensor, *, scale: str = "as_coded") -> Tensor:
+def lq(logits: Tensor, y: Tensor, *, scale: HeadScale = "as_coded") -> Tensor:
     """Half the squared distance of the logits to the one-hot labels.
 
     Args:
@@ -54,53 +44,13 @@ def lq(logits: Tensor, y: Tensor, *, scale: str = "as_coded") -> Tensor:
 
 
 @HEADS.register("rq")
-def rq(logits: Tensor, y: Tensor, *, scale: str = "as_coded") -> Tensor:
-    """`lq` of ReLU(logits): outputs of wrong classes may go below 0 freely."""
+def rq(logits: Tensor, y: Tensor, *, scale: HeadScale = "as_coded") -> Tensor:
+    """`lq` of ReLU(logits): outputs of wrong classes may go below 0 freely.
+
+    Args:
+        scale: as that of `lq`.
+    """
     return lq(logits.relu(), y, scale=scale)
-
-
-def build_head(name: str, *, scale: str = "as_coded") -> Loss:
-    """The loss of the head `name`, to be called as `(logits, y)`.
-
-    Args:
-        name: a key of `HEADS`.
-        scale: of a quadratic loss, a name in `SCALES`.
-
-    Raises:
-        InputError: for an unknown name or scale, or a scale that the head does not have.
-    """
-    loss = HEADS[name]
-    if scale not in SCALES:
-        raise unknown_name("loss scale", scale, SCALES)
-    if name in LOSSES["quadratic"]:
-        return functools.partial(loss, scale=scale)
-    if scale != "as_coded":
-        raise InputError(
-            f"head '{name}' does not fit loss scale '{scale}'. Allowed: loss scale as_coded, "
-            f"or head {', '.join(LOSSES['quadratic'])}."
-        )
-    return loss
-
-
-def check_head_fits(head: str, loss: str) -> None:
-    """Refuse to train or to attack a head by a loss function that is not its own.
-
-    Args:
-        head: a key of `HEADS`.
-        loss: a key of `LOSSES`.
-
-    Raises:
-        InputError: for an unknown name, or if the two do not fit; names both.
-    """
-    HEADS[head]  # refuses an unknown name
-    if loss not in LOSSES:
-        raise unknown_name("loss", loss, LOSSES)
-    if head not in LOSSES[loss]:
-        (own,) = (name for name, heads in LOSSES.items() if head in heads)
-        raise InputError(
-            f"head '{head}' does not fit loss '{loss}'. Allowed: loss {own}, "
-            f"or head {', '.join(LOSSES[loss])}."
-        )
 
 
 def predict(logits: Tensor) -> Tensor:
@@ -111,21 +61,16 @@ def predict(logits: Tensor) -> Tensor:
     return logits.argmax(dim=1)
 
 
-def l2_penalty(parameters: Iterable[Tensor], coefficient: float = 1e-4) -> Tensor:
-    """coefficient / 2 · Σ ‖p‖², over weights and biases alike (article's code).
+def l2_penalty(parameters: Iterable[Tensor], *, l2: NotNegative = 1e-4) -> Tensor:
+    """l2 / 2 · Σ ‖p‖², over weights and biases alike (article's code).
 
-    Added to the loss it does the same as `weight_decay=coefficient` of plain Adam (not AdamW).
+    Added to the loss it does the same as `weight_decay=l2` of plain Adam (not AdamW).
 
     Args:
         parameters: at least one tensor, all on one device.
-        coefficient: 0 or more.
-
-    Raises:
-        InputError: for a coefficient that is negative or not finite.
+        l2: times half the squared norm of every weight and bias.
     """
-    if not 0 <= coefficient < float("inf"):
-        raise InputError(f"the L2 coefficient is {coefficient}. Allowed: 0 or more.")
-    return coefficient / 2 * torch.stack([p.square().sum() for p in parameters]).sum()
+    return l2 / 2 * torch.stack([p.square().sum() for p in parameters]).sum()
 
 
 def _exact(logits: Tensor) -> Tensor:

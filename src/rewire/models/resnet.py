@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 from rewire.models.vgg import scaled
+from rewire.registry import MODELS
 
 
 class BasicBlock(nn.Module):
@@ -35,8 +36,12 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
 
 
-def resnet18(*, width: float, classes: int) -> nn.Module:
-    """The network's body: stem, four stages of two blocks, global average, one dense layer."""
+@MODELS.register("resnet18")
+def resnet18(*, width: float, classes: int, image_size: int) -> nn.Module:
+    """The network's body: stem, four stages of two blocks, global average, one dense layer.
+
+    Images of any size: `image_size` is part of the common signature.
+    """
     channels = [scaled(c, width) for c in (64, 128, 256, 512)]
     parts: list[tuple[str, nn.Module]] = [
         ("stem", SparseConv2d(3, channels[0], 3, padding=1)),

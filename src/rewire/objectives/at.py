@@ -8,18 +8,21 @@ from torch.nn import functional as F
 
 from rewire.attacks.mode import fixed_weights, upcast
 from rewire.attacks.training import pgd_train
-from rewire.objectives.options import EPSILON, STEP_SIZE, STEPS, accuracy, check_options
+from rewire.objectives.accuracy import accuracy
+from rewire.options import Epsilon, Steps, StepSize
+from rewire.registry import OBJECTIVES
 
 
-def loss(
+@OBJECTIVES.register("at")
+def at(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
     generator: torch.Generator,
-    epsilon: float = EPSILON,
-    step_size: float = STEP_SIZE,
-    steps: int = STEPS,
+    epsilon: Epsilon = 8 / 255,
+    step_size: StepSize = 2 / 255,
+    steps: Steps = 10,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CE(f(x̃), y), x̃ from PGD with a uniform start (the reference's standard AT).
 
@@ -34,11 +37,7 @@ def loss(
 
     Returns:
         The loss, and the logs `loss` and `adversarial_accuracy`; there is no clean forward pass.
-
-    Raises:
-        InputError: for an option that is not positive.
     """
-    check_options(epsilon=epsilon, step_size=step_size, steps=steps)
     with fixed_weights(model):
         x_adv = pgd_train(
             model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, generator=generator

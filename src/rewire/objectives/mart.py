@@ -8,19 +8,22 @@ from torch.nn import functional as F
 
 from rewire.attacks.mode import fixed_weights, upcast
 from rewire.attacks.training import mart_attack
-from rewire.objectives.options import BETA, EPSILON, STEP_SIZE, STEPS, accuracy, check_options
+from rewire.objectives.accuracy import accuracy
+from rewire.options import Epsilon, Positive, Steps, StepSize
+from rewire.registry import OBJECTIVES
 
 
-def loss(
+@OBJECTIVES.register("mart")
+def mart(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
     generator: torch.Generator,
-    epsilon: float = EPSILON,
-    step_size: float = STEP_SIZE,
-    steps: int = STEPS,
-    beta: float = BETA,
+    epsilon: Epsilon = 8 / 255,
+    step_size: StepSize = 2 / 255,
+    steps: Steps = 10,
+    beta: Positive = 6.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """BCE(x̃, y) + beta·Σ KL(p(x) ‖ p(x̃))·(1 − p_y(x))/B.
 
@@ -40,11 +43,7 @@ def loss(
     Returns:
         The loss, and the logs `loss`, `adversarial_loss` (BCE), `robust_loss` (the weighted
         divergence without beta), `clean_accuracy` and `adversarial_accuracy`.
-
-    Raises:
-        InputError: for an option that is not positive.
     """
-    check_options(epsilon=epsilon, step_size=step_size, steps=steps, beta=beta)
     with fixed_weights(model):
         x_adv = mart_attack(
             model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, generator=generator

@@ -9,18 +9,21 @@ from torch.nn import functional as F
 from rewire.attacks.mode import fixed_weights, upcast
 from rewire.attacks.training import pgd_train
 from rewire.errors import InputError
-from rewire.objectives.options import EPSILON, STEP_SIZE, STEPS, accuracy, check_options
+from rewire.objectives.accuracy import accuracy
+from rewire.options import Epsilon, Steps, StepSize
+from rewire.registry import OBJECTIVES
 
 
-def loss(
+@OBJECTIVES.register("mat")
+def mat(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
     generator: torch.Generator,
-    epsilon: float = EPSILON,
-    step_size: float = STEP_SIZE,
-    steps: int = STEPS,
+    epsilon: Epsilon = 8 / 255,
+    step_size: StepSize = 2 / 255,
+    steps: Steps = 10,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CE over a batch whose first ⌊B/2⌋ images are attacked, in one forward pass (the reference).
 
@@ -38,9 +41,8 @@ def loss(
         over its part of the batch.
 
     Raises:
-        InputError: for an option that is not positive or a batch of fewer than two images.
+        InputError: for a batch of fewer than two images.
     """
-    check_options(epsilon=epsilon, step_size=step_size, steps=steps)
     if len(x) < 2:
         raise InputError(f"objective 'mat' got a batch of {len(x)} images. Allowed: 2 or more.")
     half = len(x) // 2

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewire.attacks.mode import upcast
-from rewire.objectives.options import accuracy
+from rewire.objectives.accuracy import accuracy
+from rewire.registry import OBJECTIVES
 
 
-def loss(
+@OBJECTIVES.register("natural")
+def natural(
     model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CE(f(x), y); `generator` is not used.

@@ -226,6 +226,8 @@ def code_paths(modules: Sequence[str]) -> list[str]:
     """The code of these modules: packages as folders, see `AS_A_WHOLE`, else files."""
     found = set()
     for file in (file for module in modules for file in closure(module)):
+        if not file.is_relative_to(PACKAGE):
+            continue  # an extension, of a folder that is not the pipeline's
         inside = file.relative_to(PACKAGE)
         whole = inside.parts[0] in AS_A_WHOLE
         found.add(f"src/{PACKAGE.name}/{inside.parts[0] if whole else inside.as_posix()}")

@@ -39,7 +39,6 @@ from rewire.pipeline.provenance import provenance
 from rewire.sources import code_of
 from rewire.tracking import Tracker, track
 
-MODEL_SPEC = ("name", "width", "classes", "image_size")
 VARIANTS = {"trained": "train", "pruned": "prune"}  # variant of a network → stage that made it
 ARTIFACTS = {"trained": "weights", "pruned": "pruned"}  # … → what tracking calls its file
 
@@ -60,6 +59,11 @@ def deciding(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
 def deciding_pieces(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """All that decides the pieces of a running stage: options, inputs and code."""
     return decisive(deciding(config, stage)) | {key: config[key] for key in ("inputs", "code")}
+
+
+def model_spec(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the group `model` says which network it is, whatever it began with."""
+    return {key: value for key, value in model.items() if not key.startswith("p_init_")}
 
 
 def load_images(config: Mapping[str, Any]) -> tuple[ImageSet, ImageSet, ImageSet]:

@@ -83,14 +83,14 @@ class IsolatedLauncher:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from rewire.config.check import read_numbers, rules_of
+        from rewire.config.check import read_numbers
         from rewire.pipeline.console import stop
         from rewire.sweep.local import Job
         from rewire.sweep.shards import part
 
         configs = [self.loader.load_sweep_config(self.config, list(o)) for o in job_overrides]
         for config in configs:
-            read_numbers(config, rules_of(document_of(self.stage)))
+            read_numbers(config, document_of(self.stage).name)
         overrides = [list(filter_overrides(o)) for o in job_overrides]
         rows = self._plan(configs, overrides)
         rows, configs, overrides = part(self.shard, rows, configs, overrides)

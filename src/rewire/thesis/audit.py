@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from rewire.attacks import build_attack
 from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet
@@ -27,13 +26,14 @@ from rewire.pipeline.commands import command_of
 from rewire.pipeline.document import LEDGER, METRICS, SELECTIONS
 from rewire.pipeline.partial_results import parts
 from rewire.pipeline.run_cell import (
-    MODEL_SPEC,
     deciding_pieces,
     load_images,
+    model_spec,
     networks,
     run_cell,
     sibling,
 )
+from rewire.registry import ATTACKS
 from rewire.thesis.evaluate import subset
 from rewire.thesis.report.audit_figure import Sweep, audit_plot
 from rewire.thesis.surrogates import listed_surrogates
@@ -152,7 +152,7 @@ def load_case(
             f"'{path}' is of another attack than the configured one. "
             "Run stage evaluate with the same arguments first."
         )
-    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    spec = model_spec(config["model"])
     model, _ = load_network(trained, expected=spec)
     set_engine(config["trainer"]["engine"], model, device)
     _, _, test = load_images(config)
@@ -179,7 +179,7 @@ def decisive(attack: Mapping[str, Any]) -> dict[str, Any]:
 def reported_attack(config: Mapping[str, Any]) -> PGD:
     """The attack of stage `evaluate`; raises `InputError` unless it is PGD."""
     options = {key: value for key, value in config["attack"].items() if key != "images"}
-    attack = build_attack(options.pop("name"), **options, seed=0)
+    attack = ATTACKS.build(options.pop("name"), **options)(seed=0)
     if not isinstance(attack, PGD):
         raise InputError(f"attack.name is '{config['attack']['name']}'. Allowed for audit: pgd.")
     return attack
@@ -228,7 +228,7 @@ def checks(
     }
     if source:
         name, path = source
-        spec = {key: config["model"][key] for key in MODEL_SPEC}
+        spec = model_spec(config["model"])
 
         def transfer() -> dict[str, Any]:
             model = load_network(path, expected=spec)[0].to(case.device)

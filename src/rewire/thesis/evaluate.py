@@ -12,7 +12,6 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from rewire.attacks import build_attack
 from rewire.attacks.judge import FOOLED_BY
 from rewire.data.batches import EvalBatches
 from rewire.data.images import ImageSet
@@ -28,13 +27,14 @@ from rewire.models.sparse import SparseNetwork
 from rewire.pipeline.document import clean_ledger
 from rewire.pipeline.partial_results import Part, parts
 from rewire.pipeline.run_cell import (
-    MODEL_SPEC,
     deciding_pieces,
     lineage,
     load_images,
+    model_spec,
     networks,
     run_cell,
 )
+from rewire.registry import ATTACKS
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
@@ -56,11 +56,11 @@ def measure(
     options = dict(config["attack"])
     images = options.pop("images")
     # The same starts for every cell: their robust accuracies can be compared image by image.
-    attack = build_attack(options.pop("name"), **options, seed=0)
+    attack = ATTACKS.build(options.pop("name"), **options)(seed=0)
     device = choose_device(config["trainer"]["device"])
     _, _, test = load_images(config)
     attacked = subset(test, images)
-    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    spec = model_spec(config["model"])
     metrics: dict[str, Any] = {}
     names = ["metrics.json"]
     decided = deciding_pieces(config, "evaluate") | {"device": device.type, "chunk": CHUNK}

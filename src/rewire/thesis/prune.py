@@ -14,7 +14,7 @@ from rewire.files import write_json
 from rewire.models.artifact import save_network
 from rewire.models.plain import open_network
 from rewire.pipeline.document import WEIGHTS
-from rewire.pipeline.run_cell import MODEL_SPEC, lineage, load_images, networks, run_cell
+from rewire.pipeline.run_cell import lineage, load_images, model_spec, networks, run_cell
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
 from rewire.tracking import Tracker
@@ -35,7 +35,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
     options = config["prune"]
     if options["name"] not in METHODS:
         raise unknown_name("pruning method", options["name"], METHODS)
-    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    spec = model_spec(config["model"])
     model = open_network(trained, spec=spec)
     weights = {name: weight.numpy() for name, weight in model.weights().items()}
     pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])

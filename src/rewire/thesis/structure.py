@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rewire.files import read_json, write_json
 from rewire.models.plain import open_network
 from rewire.pipeline.foreign import foreign_of
-from rewire.pipeline.run_cell import MODEL_SPEC, networks, run_cell
+from rewire.pipeline.run_cell import model_spec, networks, run_cell
 from rewire.structure.report import structure_report
 from rewire.thesis.report.matrix_figures import matrix_plot
 from rewire.tracking import Tracker
@@ -29,7 +29,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def report(
     config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
 ) -> list[str]:
-    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    spec = model_spec(config["model"])
     # How often a foreign network was re-wired is not known.
     trained = {} if foreign_of(config) else read_json(sources["trained"].with_name("metrics.json"))
     metrics: dict[str, Any] = {}

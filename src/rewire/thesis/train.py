@@ -11,7 +11,7 @@ from rewire.files import write_json, write_text
 from rewire.models.artifact import save_network
 from rewire.pipeline.document import HISTORY, LAST, METRICS, SELECTIONS, WEIGHTS
 from rewire.pipeline.partial_results import kept_folder
-from rewire.pipeline.run_cell import MODEL_SPEC, as_csv, deciding, run_cell
+from rewire.pipeline.run_cell import as_csv, deciding, model_spec, run_cell
 from rewire.structure.report import structure_report
 from rewire.tracking import Tracker
 
@@ -36,7 +36,7 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
         weights, births=trained.metrics["births"], budget=trained.metrics["budget"]
     )
     metrics = trained.metrics | {"structure": structure}
-    spec = {key: config["model"][key] for key in MODEL_SPEC}
+    spec = model_spec(config["model"])
     networks = {LAST: trained.model, **trained.selected}
     for name, network in networks.items():
         save_network(folder / SELECTIONS[name], network, spec=spec)

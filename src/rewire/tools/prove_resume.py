@@ -25,7 +25,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rewire.config.check import read_numbers, rules_of
+from rewire.config.check import read_numbers
 from rewire.config.command_line import search_path
 from rewire.files import write_text
 from rewire.pipeline.paths import CONF
@@ -51,8 +51,8 @@ RESULT = "digest"
 def configuration(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The plain configuration of a training, as stage `train` hands it over."""
     with initialize_config_dir(str(CONF / THESIS.name), version_base="1.3"):
-        config = compose("config", overrides=[search_path(CONF), *SMALL, *overrides])
-    read_numbers(config, rules_of(THESIS))
+        config = compose("config", overrides=[search_path(CONF, THESIS.name), *SMALL, *overrides])
+    read_numbers(config, THESIS.name)
     plain = OmegaConf.to_container(config, resolve=True)
     return {**deciding(plain, "train"), "data": plain["data"]}
 

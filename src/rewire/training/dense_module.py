@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rewire.errors import InputError
 from rewire.models.dense import DenseNetwork
-from rewire.models.heads import build_head
 from rewire.rng import generator
 from rewire.training.lean import pl
 
@@ -27,8 +26,7 @@ class DenseClassifier(pl.LightningModule):
 
     Args:
         model: float images (B, 1, 28, 28) in [0, 1] → logits (B, 10).
-        head: name in `HEADS`.
-        scale: of a quadratic loss, see `build_head`.
+        loss: (logits (B, classes), labels int64 (B,)) → scalar with graph, in at least float32.
         l2: coefficient of the penalty.
         phases: learning rates and how many steps each lasts.
         seed: of the dropout.
@@ -38,18 +36,15 @@ class DenseClassifier(pl.LightningModule):
         self,
         model: DenseNetwork,
         *,
-        head: str,
-        scale: str,
+        loss: Callable[[Tensor, Tensor], Tensor],
         l2: float,
         phases: Phases,
         seed: int,
     ) -> None:
         super().__init__()
         check_phases(phases)
-        if not 0 <= l2 < float("inf"):
-            raise InputError(f"head.l2 is {l2}. Allowed: 0 or more.")
         self.model = model
-        self.loss = build_head(head, scale=scale)
+        self.loss = loss
         self.l2, self.phases, self.seed = l2, phases, seed
         self.latest: dict[str, Tensor] = {}  # loss of the last step; read by callbacks
 

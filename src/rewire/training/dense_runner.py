@@ -16,6 +16,7 @@ from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, percent, predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
+from rewire.registry import HEADS
 from rewire.tracking import Tracker
 from rewire.training.dense_module import DenseClassifier
 from rewire.training.device import choose_device, choose_precision, use_threads
@@ -61,12 +62,12 @@ def train_dense(
         raise InputError(f"trainer.log_every is {settings['log_every']}. Allowed: 1 or more.")
 
     model = build_dense(**config["network"], seed=seed)
-    head = config["head"]
+    head = dict(config["head"])
+    l2 = head.pop("l2")
     module = DenseClassifier(
         model,
-        head=head["name"],
-        scale=head["scale"],
-        l2=head["l2"],
+        loss=HEADS.build(**head),
+        l2=l2,
         phases=settings["phases"],
         seed=seed,
     )

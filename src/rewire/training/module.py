@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -10,19 +10,17 @@ from torch.nn import functional as F
 
 from rewire.attacks.mode import attack_mode, full_float32
 from rewire.models.sparse import SparseNetwork
-from rewire.objectives import OBJECTIVES
 from rewire.rng import generator
 from rewire.training.lean import pl
 from rewire.training.optimiser import DecoupledSGD, step_schedule
 
 
 class SparseClassifier(pl.LightningModule):
-    """Trains a sparse network with an objective from `OBJECTIVES`.
+    """Trains a sparse network with an objective.
 
     Args:
         model: the network; float images (B, C, H, W) in [0, 1] → logits.
-        objective: name of the objective.
-        options: its keyword arguments (ε, steps, β, ...).
+        objective: (model, x, y, generator=...) → loss and logs, with its options (ε, steps, ...).
         lr, momentum, weight_decay: see `DecoupledSGD`.
         seed: of the objective's random numbers (attack starts).
     """
@@ -31,8 +29,7 @@ class SparseClassifier(pl.LightningModule):
         self,
         model: SparseNetwork,
         *,
-        objective: str,
-        options: Mapping[str, Any],
+        objective: Callable[..., tuple[Tensor, dict[str, Tensor]]],
         lr: float,
         momentum: float,
         weight_decay: float,
@@ -40,8 +37,7 @@ class SparseClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = OBJECTIVES[objective]
-        self.options = dict(options)
+        self.loss = objective
         self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
         self.seed = seed
         self.latest: dict[str, Tensor] = {}  # of the last step; logged by a callback
@@ -54,7 +50,7 @@ class SparseClassifier(pl.LightningModule):
         random = generator(self.seed, "objective", self.global_step, device=x.device)
         # One materialisation serves the attack and every outer forward pass of the objective.
         with self.model.materialised():
-            loss, logs = self.loss(self.model, x, y, generator=random, **self.options)
+            loss, logs = self.loss(self.model, x, y, generator=random)
         self.latest = {"loss": loss.detach(), **logs}
         return loss
 

@@ -15,7 +15,7 @@ from rewire.connectivity.sampling import (
     connected_entries,
     sample_connectivity,
 )
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
+from rewire.connectivity.strategies.base import Strategy
 from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
 from rewire.training.lean import pl
@@ -25,8 +25,7 @@ class Rewiring(pl.Callback):
     """Re-wires dead weights of `module.model` every step (thesis, Algorithm 1).
 
     Args:
-        strategy: name of the rewiring strategy.
-        options: its options.
+        strategy: where re-connections go, with its options.
         budget: K, connected weights to hold.
         seed: of the noise and the choice of re-connections.
         check: whether to check what every step left behind (`connectivity.check`).
@@ -41,14 +40,12 @@ class Rewiring(pl.Callback):
     def __init__(
         self,
         *,
-        strategy: str,
-        options: StrategyOptions,
+        strategy: Strategy,
         budget: int,
         seed: int,
         check: bool = False,
     ) -> None:
-        self.strategy = STRATEGIES[strategy]
-        self.options = options
+        self.strategy = strategy
         self.budget = budget
         self.seed = seed
         self.check = check
@@ -92,7 +89,6 @@ class Rewiring(pl.Callback):
             layers,
             budget=self.budget,
             strategy=self.strategy,
-            options=self.options,
             generator=random,
             connected=connected,
         )

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewire.connectivity.nearest import Search
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
@@ -21,7 +19,7 @@ from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
-from rewire.objectives import build_objective
+from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.finite import Finite
@@ -126,26 +124,25 @@ def fit_network(
         raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
 
     # Everything that can be wrong with the configuration is found before data are read.
-    objective = dict(config["objective"])
-    build_objective(**objective)
+    objective = OBJECTIVES.build(**config["objective"])
     optimiser = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
     check_options(**optimiser)
-    options, strategy = strategy_of(config["rewire"])
-    fixed = strategy in FIXED
+    fixed = config["rewire"]["name"] in FIXED
+    strategy = None if fixed else STRATEGIES.build(**config["rewire"])
+    connectivity = config["rewire"]["name"] if fixed else REWIRED
     model = build_model(
         **config["model"],
         sparsity=config["sparsity"],
         seed=seed,
-        connectivity=strategy if fixed else REWIRED,
+        connectivity=connectivity,
     )
     engine = set_engine(settings.get("engine", "auto"), model, device, share=1 - config["sparsity"])
     precision = choose_precision(settings["precision"], device, engine=engine)
     total = total_size(model.layers)
-    budget = total if strategy == DENSE else connection_budget(total, config["sparsity"])
+    budget = total if connectivity == DENSE else connection_budget(total, config["sparsity"])
     module = SparseClassifier(
         model,
-        objective=objective.pop("name"),
-        options=objective,
+        objective=objective,
         **optimiser,
         seed=seed,
     )
@@ -160,12 +157,11 @@ def fit_network(
         device=device,
         channels_last=True,
     )
-    if fixed:
+    if strategy is None:
         rewiring = FixedConnectivity(budget=budget)
     else:
         rewiring = Rewiring(
             strategy=strategy,
-            options=options,
             budget=budget,
             seed=seed,
             check=bool(settings["check"]),
@@ -200,11 +196,3 @@ def fit_network(
     return Fitted(
         model, rewiring, history, selections, test, trainer.global_step, engine, precision
     )
-
-
-def strategy_of(rewire: Mapping[str, Any]) -> tuple[StrategyOptions, str]:
-    """Options and name of the configured rewiring strategy, or of a baseline without rewiring."""
-    if rewire["name"] not in FIXED:
-        STRATEGIES[rewire["name"]]
-    search = Search(metric=rewire["metric"], ties=rewire["ties"])
-    return StrategyOptions(search=search, gamma=rewire["gamma"]), rewire["name"]

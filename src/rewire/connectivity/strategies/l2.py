@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rewire.connectivity.nearest import Search
 from rewire.connectivity.random_subset import choose
-from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
+from rewire.connectivity.strategies.base import Demand
 from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer
+from rewire.options import Metric, Ties
+from rewire.registry import STRATEGIES
 
 
 @STRATEGIES.register("l2")
@@ -19,12 +22,19 @@ def l2(
     layers: Sequence[SparseLayer],
     demands: Sequence[Demand],
     *,
-    options: StrategyOptions,
     generator: torch.Generator,
+    metric: Metric = "euclidean",
+    ties: Ties = "random",
 ) -> Tensor:
-    """Sample n connected entries uniformly; each re-connects its nearest unconnected entry."""
+    """Sample n connected entries uniformly; each re-connects its nearest unconnected entry.
+
+    Args:
+        metric: what is near; eq3 is the formula that the thesis prints.
+        ties: which of several equally near entries.
+    """
 
     def sources(connected: Tensor, n: int) -> Tensor:
         return choose(connected, n, generator=generator)
 
-    return next_to(sources, theta, layers, demands, options=options, generator=generator)
+    search = Search(metric, ties)
+    return next_to(sources, theta, layers, demands, search=search, generator=generator)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.nearest import nearest_unconnected
+from rewire.connectivity.nearest import Search, nearest_unconnected
 from rewire.connectivity.random_subset import choose_unconnected
-from rewire.connectivity.strategies.base import Demand, StrategyOptions
+from rewire.connectivity.strategies.base import Demand
 from rewire.models.layout import SparseLayer
 
 
@@ -19,7 +19,7 @@ def next_to(
     layers: Sequence[SparseLayer],
     demands: Sequence[Demand],
     *,
-    options: StrategyOptions,
+    search: Search,
     generator: torch.Generator,
 ) -> Tensor:
     """Each source re-connects its nearest unconnected entry, in the order of the sources.
@@ -42,8 +42,6 @@ def next_to(
             elsewhere.append(entries + layer.offset)
     if sources:
         together = torch.cat(sources)
-        found = nearest_unconnected(
-            together, theta, layers, search=options.search, generator=generator
-        )
+        found = nearest_unconnected(together, theta, layers, search=search, generator=generator)
         elsewhere.append(found)
     return torch.cat(elsewhere)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.random_subset import choose_unconnected
-from rewire.connectivity.strategies.base import STRATEGIES, StrategyOptions, per_layer
+from rewire.connectivity.strategies.base import per_layer
 from rewire.models.layout import SparseLayer
+from rewire.registry import STRATEGIES
 
 
 @STRATEGIES.register("random")
@@ -18,7 +19,6 @@ def random(
     connected: Tensor,
     n: int,
     *,
-    options: StrategyOptions,
     generator: torch.Generator,
 ) -> Tensor:
     """The thesis's "unstructured" rewiring."""

@@ -7,14 +7,17 @@ rich vectors fill up and poor ones die out, towards the ideal of the thesis's Fi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rewire.connectivity.index_sets import sort_with_rank
 from rewire.connectivity.random_subset import choose_unconnected
-from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
+from rewire.connectivity.strategies.base import Demand
 from rewire.models.layout import SparseLayer
+from rewire.registry import STRATEGIES
 
 DRAWS = 4  # of a row for every slot, before what is left of nearly full vectors is listed
 
@@ -25,15 +28,18 @@ def vector(
     layers: Sequence[SparseLayer],
     demands: Sequence[Demand],
     *,
-    options: StrategyOptions,
     generator: torch.Generator,
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0,
 ) -> Tensor:
     """Draw n vectors with probability ∝ (connections)^γ; in each a uniform unconnected entry.
 
     Draws beyond a vector's unconnected entries are drawn again among the others; if all connected
     vectors of a layer are full, the rest is uniform over the layer.
+
+    Args:
+        gamma: exponent γ; 0 is uniform over the connected vectors.
     """
-    slots = [_slots(demand, gamma=options.gamma, generator=generator) for demand in demands]
+    slots = [_slots(demand, gamma=gamma, generator=generator) for demand in demands]
     chosen = _entries_of(slots, theta, demands, generator=generator)
     for demand, drawn in zip(demands, slots, strict=True):
         missing = demand.n - len(drawn)

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from rewire.connectivity.index_sets import largest
-from rewire.connectivity.strategies.base import STRATEGIES, Demand, StrategyOptions
+from rewire.connectivity.nearest import Search
+from rewire.connectivity.strategies.base import Demand
 from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer
+from rewire.options import Metric, Ties
+from rewire.registry import STRATEGIES
 
 
 @STRATEGIES.register("weighted")
@@ -19,12 +22,19 @@ def weighted(
     layers: Sequence[SparseLayer],
     demands: Sequence[Demand],
     *,
-    options: StrategyOptions,
     generator: torch.Generator,
+    metric: Metric = "euclidean",
+    ties: Ties = "random",
 ) -> Tensor:
-    """The n entries with the largest θ, in that order, each re-connect their nearest one."""
+    """The n entries with the largest θ, in that order, each re-connect their nearest one.
+
+    Args:
+        metric: what is near; eq3 is the formula that the thesis prints.
+        ties: which of several equally near entries.
+    """
 
     def sources(connected: Tensor, n: int) -> Tensor:
         return connected[largest(theta.index_select(0, connected), n)]
 
-    return next_to(sources, theta, layers, demands, options=options, generator=generator)
+    search = Search(metric, ties)
+    return next_to(sources, theta, layers, demands, search=search, generator=generator)

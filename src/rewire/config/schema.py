@@ -1,0 +1,78 @@
+"""The schema of a document's configuration, for the objects that it names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field
+
+from rewire.options import Section, section
+from rewire.pipeline.paths import roots
+from rewire.registry import DATASETS, OPEN, Registry
+
+DATA = "data"
+
+
+class Unjudged(Section):
+    """The options of something that does not exist."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def base_of(document: str) -> type[Section]:
+    """What a document's configuration has whatever is chosen."""
+    return importlib.import_module(f"rewire.config.{document}").Configuration
+
+
+def schema_of(document: str, config: Mapping[str, Any] | None = None) -> type[Section]:
+    """The options of a configuration by the names that it has; without it, of all names."""
+    base = base_of(document)
+    groups = {group: OPEN[group] for group in OPEN if group in base.model_fields and group != DATA}
+    fields = {
+        group: options_of(registry, _name(config, group), base.model_fields[group].annotation)
+        for group, registry in groups.items()
+    }
+    data: Any = base.model_fields[DATA].annotation
+    named = (Literal[tuple(datasets(document))], data.model_fields["dataset"].default)
+    fields[DATA] = section(data.__name__, {"dataset": named}, base=data)
+    return section(base.__name__, fields, base=base)
+
+
+def _name(config: Mapping[str, Any] | None, group: str) -> Any:
+    if config is None:
+        return None
+    chosen = config.get(group)
+    return chosen.get("name", "") if isinstance(chosen, Mapping) else ""
+
+
+def options_of(registry: Registry, name: str | None, base: Any) -> type[Section]:
+    """The section of a group: its `name`, and the options of what has it; None is all of them."""
+    names = sorted([*registry, *registry.others])
+    named = {"name": Annotated[Literal[tuple(names)], Field(description=f"of the {registry.kind}")]}
+    title = registry.table.capitalize()
+    if name is not None and name not in names:
+        return section(title, named, base=Unjudged)
+    if name is not None:
+        known = {} if name in registry.others else registry.options(name)
+        return section(title, named | {o: described(what) for o, what in known.items()}, base=base)
+    found: dict[str, Any] = {}
+    for one in registry:
+        for option, what in registry.options(one).items():
+            found.setdefault(option, (described(what), what.default))
+    return section(title, named | found, base=base)
+
+
+def described(option: Any) -> Any:
+    """The type of a declared option, with its sentence."""
+    return Annotated[option.kind, Field(description=option.help)]
+
+
+def datasets(document: str) -> list[str]:
+    """The data sets that a document's files in conf/DOCUMENT/data name, and that are registered."""
+    files = [file for root in roots(document) for file in Path(root, DATA).glob("*.yaml")]
+    found = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return sorted({values.get("dataset", "cifar10") for values in found} & set(DATASETS))
