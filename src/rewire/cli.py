@@ -26,6 +26,10 @@ COMMANDS = {  # name → module with its `main`, and what it does
     "dashboard": ("rewire.tracking.dashboard", "list the tracked runs, and how to look at them"),
     "check": ("rewire.tools.verify_lock", "compare every byte of the results with dvc.lock"),
     "repair": ("rewire.tools.repair_lock", "after a kill: make readable what DVC was writing"),
+    "options": (
+        "rewire.config.reference",
+        "write docs/options.md and docs/schema/",
+    ),
     "pipeline": ("rewire.pipeline.dvc_yaml", "write dvc.yaml from what the stages declare"),
     "prove-resume": ("rewire.tools.prove_resume", "kill trainings, and compare their ends"),
 }
@@ -111,6 +115,11 @@ def launch_arguments(stage: str, arguments: Sequence[str]) -> None:
             writable_folder(checked.output)  # before Hydra writes its record of a sweep
         except InputError as error:
             stop(error)
+    if checked.config is not None and set(HELP) & set(arguments):
+        from rewire.config.reference import help_of
+
+        print(help_of(stage, checked.config))
+        return
     for line in checked.found.warnings:
         print(f"warning: {line}", file=sys.stderr)
     if checked.config is not None:

@@ -112,7 +112,7 @@ def arguments_of(docstring: str) -> dict[str, str]:
     entry = re.compile(r"^    (\w[\w, ]*):((?:.*\n?)(?:^     +.*\n?)*)", re.MULTILINE)
     entries = entry.findall(section[1] if section else "")
     return {
-        name: " ".join(text.split())
+        name: " ".join(text.split()).removesuffix(".")
         for names, text in entries
         for name in re.split(r", *", names.strip())
     }

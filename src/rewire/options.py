@@ -134,8 +134,8 @@ def words(kind: Any) -> str:
         return f"a list{few}, each {words(get_args(kind)[0])}"
     if (beside := children(kind)) is not None:
         return f"a section with {', '.join(beside)}" if "*" not in beside else "a section"
-    if kind is bool:
-        return "false, true"
+    if kind in (bool, str):
+        return "false, true" if kind is bool else "text"
     return _limits({type(note): note for note in notes}, whole=kind is int)
 
 

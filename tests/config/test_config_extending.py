@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 from helpers.small import ROOT, SMALL, run
 
 from rewire.config.command_line import check_arguments
@@ -69,8 +70,9 @@ def test_one_of_each_is_trained_attacked_and_swept_over(extended, tmp_path):
     for name in ("even", "smooth", "small", "shapes"):
         assert f"extensions/{name}.py" in record["code"]
     assert not any("fgsm" in name or "hinge" in name for name in record["code"])
-    assert record["config"]["rewire"] == {"name": "even", "sharpness": 1.0}
-    assert record["config"]["trainer"]["epochs"] == 1  # the profile's standard number
+    config = yaml.safe_load((found[even] / "config.yaml").read_text())
+    assert config["rewire"] == {"name": "even", "sharpness": 1.0}
+    assert config["trainer"]["epochs"] == 1  # the profile's standard number
     rewire("thesis", "prune", *given, "model.width=1", "rewire=even")
     rewire("thesis", "evaluate", *given, "model.width=1", "rewire=even", "attack=fgsm")
     (evaluated,) = cells(tmp_path, "evaluate")

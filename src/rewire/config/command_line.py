@@ -55,7 +55,8 @@ class Checked:
 
     Attributes:
         found: what is wrong or strange.
-        config: of a single run that needs nothing of Hydra but its composition; else None.
+        config: of a single run (or its help) that needs nothing of Hydra but its composition; else
+            None.
         overrides: what the user set, without Hydra's own settings.
         output: the folder in which Hydra will write its record of a sweep; else None.
     """
@@ -101,7 +102,7 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         check_config(config, stage, sources, found)
         for path, value in others:  # beside the first ones of a sweep
             check_value(path, value, read.schema, found, sources)
-    alone = not flags and not any(o.is_hydra_override() for o in overrides)
+    alone = set(flags) <= {"--help", "-h"} and not any(o.is_hydra_override() for o in overrides)
     return Checked(
         found,
         config if composed and alone else None,

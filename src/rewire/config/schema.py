@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +38,9 @@ def schema_of(document: str, config: Mapping[str, Any] | None = None) -> type[Se
         for group, registry in groups.items()
     }
     data: Any = base.model_fields[DATA].annotation
-    named = (Literal[tuple(datasets(document))], data.model_fields["dataset"].default)
-    fields[DATA] = section(data.__name__, {"dataset": named}, base=data)
+    dataset = copy.copy(data.model_fields["dataset"])
+    dataset.annotation = Literal[tuple(datasets(document))]
+    fields[DATA] = section(data.__name__, {"dataset": dataset}, base=data)
     return section(base.__name__, fields, base=base)
 
 
@@ -58,17 +60,32 @@ def options_of(registry: Registry, name: str | None, base: Any) -> type[Section]
         return section(title, named, base=Unjudged)
     if name is not None:
         known = {} if name in registry.others else registry.options(name)
-        return section(title, named | {o: described(what) for o, what in known.items()}, base=base)
-    found: dict[str, Any] = {}
-    for one in registry:
-        for option, what in registry.options(one).items():
-            found.setdefault(option, (described(what), what.default))
+        return section(
+            title, named | {o: described(w, w.help) for o, w in known.items()}, base=base
+        )
+    known = {one: registry.options(one) for one in registry}
+    found = {
+        option: (described(what, about(option, known)), what.default)
+        for options in known.values()
+        for option, what in options.items()
+    }
     return section(title, named | found, base=base)
 
 
-def described(option: Any) -> Any:
-    """The type of a declared option, with its sentence."""
-    return Annotated[option.kind, Field(description=option.help)]
+def about(option: str, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """What an option means, and for which names, where not all mean the same by it."""
+    texts: dict[str, list[str]] = {}
+    for name, options in known.items():
+        if option in options:
+            texts.setdefault(options[option].help, []).append(name)
+    if [len(names) for names in texts.values()] == [len(known)]:
+        return next(iter(texts))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
+
+
+def described(option: Any, text: str) -> Any:
+    """The type of a declared option, with a sentence."""
+    return Annotated[option.kind, Field(description=text)]
 
 
 def datasets(document: str) -> list[str]:
