@@ -49,6 +49,11 @@ def main(arguments: Sequence[str]) -> int:
     if name == "--version":
         print(f"rewire {rewire.__version__}")
         return 0
+    if name == "complete":
+        from rewire.config.completion import completions
+
+        print("\n".join(completions(others, COMMANDS)))
+        return 0
     if name in COMMANDS:
         gc.enable()
         return importlib.import_module(COMMANDS[name][0]).main(others) or 0

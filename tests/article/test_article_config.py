@@ -86,7 +86,7 @@ def test_names_of_cells():
         (["tracking=of"], ["'of'", "off, offline, online"]),
         (["experiment=ann-mse"], ["'ann-mse'", "ann-lq"]),
         (["trainer.phases=[[1e-3,0]]"], ["trainer.phases is [[0.001, 0]]"]),
-        (["head=sce", "head.scale=sum"], ["'sce'", "'sum'", "lq, rq"]),
+        (["head=sce", "head.scale=sum"], ["'head.scale=sum'", "'sce'"]),
         (["data=folder"], ["MNIST/raw", "REWIRE_DATA"]),
     ],
 )

@@ -58,7 +58,7 @@ def test_experiments_are_named_like_their_cells(experiment):
         assert cell == f"{objective}-s0-dense-seed3" + (f"-{arm}" if arm != "dense" else "")
     else:
         training, _, arm = experiment.partition(f"s{config.sparsity}")
-        assert cell == f"{training}s{config.sparsity}-random-seed3{arm}"
+        assert cell == f"{training}s{config.sparsity}-{config.rewire.name}-seed3{arm}"
 
 
 @pytest.mark.parametrize("profile", [p.stem for p in (THESIS / "profile").glob("*.yaml")])

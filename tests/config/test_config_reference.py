@@ -9,6 +9,7 @@ from helpers.small import ROOT, composed, run
 
 from rewire.article.document import ARTICLE
 from rewire.config import reference
+from rewire.config.completion import completions
 from rewire.config.reference import help_of, json_schema, options, page
 from rewire.config.schema import schema_of
 from rewire.pipeline.documents import DOCUMENTS
@@ -68,3 +69,29 @@ def test_schemas_are_what_editors_check_our_files_with():
     assert kinds == ["number", "string", "string"]  # 0.1, 1/10, ${...}
     assert number["anyOf"][0]["exclusiveMinimum"] == 0
     assert number["anyOf"][0]["description"].startswith("learning rate")
+
+
+REWIRE = [f"rewire{option}=" for option in ("", ".gamma", ".metric", ".name", ".ties")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["tr"], []),
+        (["the"], ["thesis"]),
+        (["opt"], ["options"]),
+        (["thesis", "ev"], ["evaluate"]),
+        (["article", "cu"], ["curves"]),
+        (["thesis", "train", "rewire.g"], ["rewire.gamma="]),
+        (
+            ["thesis", "train", "rewire"],
+            [f"rewire{o}=" for o in ("", ".gamma", ".metric", ".name", ".ties")],
+        ),
+        (["thesis", "train", "rewire=l2,ve"], ["rewire=l2,vector"]),
+        (["thesis", "train", "seed=1", "trainer.engine=s"], ["trainer.engine=sparse"]),
+        (["thesis", "train", "trainer.lr="], []),
+        (["nothing", "x"], []),
+    ],
+)
+def test_shells_complete_commands_stages_options_and_choices(typed, expected):
+    assert completions(typed, ["options", "check"]) == sorted(expected)

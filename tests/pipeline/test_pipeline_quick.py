@@ -144,7 +144,6 @@ def test_attack_values_out_of_range(override, message, finished):
         ("model.width=-1", "model.width is -1"),
         ("data.train_size=0", "train_size"),
         ("data.augmentation=shfit", "Did you mean 'shift'"),
-        ("rewire.metric=manhattan", "unknown metric 'manhattan'"),
     ],
 )
 def test_training_values_out_of_range_leave_nothing_behind(override, message, tmp_path):

@@ -40,7 +40,7 @@ CONFIG = {
         "p_init_factor": 0.5,
     },
     "objective": {"name": "natural"},
-    "rewire": {"name": "random", "metric": "euclidean", "ties": "random", "gamma": 2.0},
+    "rewire": {"name": "random"},
     "trainer": {
         "epochs": 3,
         "batch_size": 16,
@@ -147,13 +147,12 @@ def test_checked_training_is_the_same_and_notices_a_defect(tmp_path, uninterrupt
     assert_equal(checked, uninterrupted)
 
     def forgetful(theta, layers, demands, **options):
-        born = STRATEGIES["random"](theta, layers, demands, **options)
+        born = random(theta, layers, demands, **options)
         theta[theta.argmax()] = 0  # a connection is lost
         return born
 
-    monkeypatch.setattr(
-        "rewire.training.rewiring.STRATEGIES", {CONFIG["rewire"]["name"]: forgetful}
-    )
+    random = STRATEGIES["random"]
+    monkeypatch.setitem(STRATEGIES._entries, "random", forgetful)
     with pytest.raises(ConnectivityError, match=r"step 1, layer \w+: .*re-connection took"):
         run(changed(trainer_check=True), tmp_path / "defect")
 
@@ -241,7 +240,7 @@ def test_a_training_that_was_stopped_after_its_last_epoch_gives_its_result(tmp_p
     assert lines == []  # nothing was trained again
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"rewire_gamma": 3.0}, {"trainer_epochs": 2}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"trainer_lr": 0.05}, {"trainer_epochs": 2}])
 def test_another_configuration_starts_afresh(tmp_path, uninterrupted, change):
     with pytest.raises(RuntimeError, match="power cut"):
         run(changed(**change), tmp_path, report=Stop(2, RuntimeError("power cut")))
@@ -301,9 +300,9 @@ def test_bf16_training_keeps_float32_parameters(tmp_path):
         ({"trainer_batch_size": 0}, "batch_size"),
         ({"trainer_batch_size": 1000}, "batch_size"),
         ({"rewire_name": "randm"}, r"unknown rewiring strategy 'randm'\. Did you mean 'random'"),
-        ({"rewire_metric": "l1"}, "unknown metric 'l1'"),
-        ({"rewire_ties": "last"}, "unknown ties 'last'"),
-        ({"rewire_gamma": -1}, r"rewire\.gamma is -1"),
+        ({"rewire": {"name": "l2", "metric": "l1"}}, "metric is 'l1'"),
+        ({"rewire": {"name": "weighted", "ties": "last"}}, "ties is 'last'"),
+        ({"rewire": {"name": "vector", "gamma": -1}}, "gamma is -1"),
         ({"objective_name": "trade"}, r"unknown objective 'trade'\. Did you mean 'trades'"),
         ({"objective": TRADES | {"beta": -1}}, "beta"),
         ({"objective": TRADES | {"bta": 6}}, "unknown option of objective 'trades' 'bta'"),
