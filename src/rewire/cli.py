@@ -94,6 +94,8 @@ def launch(stage: str, arguments: Sequence[str]) -> None:
     """Run `stage` with the configuration that these arguments describe; exit codes as `main`."""
     try:
         launch_arguments(stage, arguments)
+    except InputError as error:
+        stop(error)
     except KeyboardInterrupt as interrupt:
         show(interrupt)
         refuse(["interrupted"], code=128 + signal.SIGINT)

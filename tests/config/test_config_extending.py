@@ -16,7 +16,8 @@ from rewire.pipeline.paths import CONF
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 KINDS = ("strategy", "objective", "attack", "model", "data set", "loss")
-SETTINGS = [setting for setting in SMALL if not setting.startswith(("trainer.epochs", "attack"))]
+OTHERS = ("trainer.epochs", "attack", "model.width", "data.train_size")
+SETTINGS = [setting for setting in SMALL if not setting.startswith(OTHERS)]
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +56,14 @@ def test_one_of_each_is_trained_attacked_and_swept_over(extended, tmp_path):
     mine = {"REWIRE_EXTENSIONS": str(extended)}
     given = [
         *(*SETTINGS, f"output={tmp_path}", "sparsity=0.9", "data=shapes", f"data.root={extended}"),
-        *("data.train_size=null", "objective=smooth", "model=small", "model.filters=6"),
+        *("objective=smooth", "model=small", "model.filters=6"),
     ]
 
     def rewire(*arguments):
         done = run("-m", "rewire", *arguments, env=mine)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    rewire("thesis", "train", "-m", *given, "model.width=1", "rewire=even,random")
+    rewire("thesis", "train", "-m", *given, "rewire=even,random")
     even, random = (f"smooth-s0.9-{name}-seed0" for name in ("even", "random"))
     found = {path.name[: path.name.index("-seed0") + 6]: path for path in cells(tmp_path, "train")}
     assert set(found) == {even, random}
@@ -73,8 +74,8 @@ def test_one_of_each_is_trained_attacked_and_swept_over(extended, tmp_path):
     config = yaml.safe_load((found[even] / "config.yaml").read_text())
     assert config["rewire"] == {"name": "even", "sharpness": 1.0}
     assert config["trainer"]["epochs"] == 1  # the profile's standard number
-    rewire("thesis", "prune", *given, "model.width=1", "rewire=even")
-    rewire("thesis", "evaluate", *given, "model.width=1", "rewire=even", "attack=fgsm")
+    rewire("thesis", "prune", *given, "rewire=even")
+    rewire("thesis", "evaluate", *given, "rewire=even", "attack=fgsm")
     (evaluated,) = cells(tmp_path, "evaluate")
     metrics = read_json(evaluated / "metrics.json")["trained"]
     assert set(metrics["fooled_by"]) <= {"other"}
@@ -98,6 +99,7 @@ def cells(output, stage):
         (["rewire=even", "rewire.sharpnes=1"], ["Did you mean 'rewire.sharpness'"]),
         (["objective=smooth", "objective.smoothing=2"], ["objective.smoothing is 2", "at most 1"]),
         (["attack=fgsm", "attack.epsilon=300/255"], ["attack.epsilon is 1.17"]),
+        (["attack=fgsm", "attack.restarts=3"], ["unknown option 'attack.restarts'"]),
         (
             ["model=small", "model.filters=0"],
             ["model.filters is 0", "model/small.yaml"],
@@ -108,6 +110,14 @@ def cells(output, stage):
 def test_mistakes_in_them_are_told_like_all_others(extended, arguments, words):
     (line,) = errors("train", *arguments)
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("profile", ["quick", "cpu", "paper"])
+@pytest.mark.parametrize(
+    "choice", ["rewire=even", "objective=smooth", "attack=fgsm", "model=small"]
+)
+def test_each_works_in_every_profile(extended, profile, choice):
+    assert errors("train", f"profile={profile}", choice) == []
 
 
 def test_without_the_folder_they_are_unknown(extended, monkeypatch):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rewire.config.cross_checks import conflicts, remarks
@@ -22,7 +22,7 @@ from rewire.options import Fault, children, faults, reader, section, shown
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.dvc_yaml import profile_faults
-from rewire.pipeline.paths import roots
+from rewire.pipeline.paths import CONF, roots
 from rewire.registry import OPEN
 
 LONGEST_LINE = 600
@@ -168,9 +168,35 @@ def plain(node: DictConfig, found: Findings, path: tuple[str, ...] = ()) -> dict
 UNRESOLVED = object()
 
 
-def read_numbers(config: DictConfig, document: str) -> None:
-    """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths."""
-    _read(config, schema_of(document, _names(config)))
+def read_numbers(config: DictConfig, document: str) -> list[str]:
+    """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths.
+
+    What a profile sets of a group, but what is chosen of it does not have, goes.
+
+    Returns:
+        The options that went.
+    """
+    gone = []
+    schema = schema_of(document, _names(config))
+    for group, options in of_profile(config, document).items():
+        own, some = entry(schema, group), None
+        for option in options:
+            some = some or entry(schema_of(document), group)
+            if entry(own, option) is None and entry(some, option) is not None:
+                with open_dict(config):
+                    config[group].pop(option, None)
+                gone.append(f"{group}.{option}")
+    _read(config, schema)
+    return gone
+
+
+def of_profile(config: DictConfig, document: str) -> dict[str, Any]:
+    """What the chosen profile's file says, by group."""
+    with contextlib.suppress(OmegaConfBaseException, OSError, AttributeError):
+        path = CONF / document / "profile" / f"{config.profile.name}.yaml"
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+        return {group: values or {} for group, values in loaded.items() if group in OPEN}
+    return {}
 
 
 def _names(config: DictConfig) -> dict[str, Any]:
@@ -251,10 +277,13 @@ def not_of_document(group: str) -> str | None:
 def check_config(config: DictConfig, stage: str, sources: Sources, found: Findings) -> None:
     """Report everything that is wrong with a composed configuration, whose numbers are read."""
     document = document_of(stage)
-    read_numbers(config, document.name)
+    gone = read_numbers(config, document.name)
     values = plain(config, found)
+    schema = schema_of(document.name, values)
+    for option in set(gone) & set(sources.told):
+        found.error(unknown_option(option, schema, sources))
     check_profile(document, sources, found)
-    check_values(values, schema_of(document.name, values), found, sources)
+    check_values(values, schema, found, sources)
     if not found.errors:
         for line in conflicts(values, stage, document.stages[stage].groups):
             found.error(line)
