@@ -16,7 +16,6 @@ from rewire.config.check import known
 from rewire.config.command_line import check_arguments
 from rewire.config.cross_checks import CONVOLUTIONAL, SIZES
 from rewire.config.schema import schema_of
-from rewire.connectivity import nearest
 from rewire.data import cifar10, mnist
 from rewire.data.embedded import SUBSETS
 from rewire.models.dense import DENSE_MODELS
@@ -95,8 +94,6 @@ def at(schema, path):
         ("thesis.attack.name", ATTACKS),
         ("thesis.data.source", cifar10.SOURCES),
         ("thesis.data.dataset", ["cifar10"]),
-        ("thesis.rewire.metric", nearest.METRICS),
-        ("thesis.rewire.ties", nearest.TIES),
         ("article.data.source", mnist.SOURCES),
         ("article.data.dataset", ["mnist"]),
         ("article.network.name", DENSE_MODELS),
@@ -190,6 +187,56 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         ("article_decoupled", [], ["network 'ann' has no convolutions", "cnn"]),
         ("article_curves", ["curves.common.grid=x"], ["has the grid 'x'", "whole"]),
         ("article_curves", ["curves.adaptive=[x]"], ["curves.adaptive names 'x'"]),
+        ("article_curves", ["curves.grids.whole=[[0,1.2,0.1]]"], ["0 <= first <= last <= 1"]),
+        ("article_curves", ["curves.grids.whole=[[0.5,0.1,0.1]]"], ["0 <= first <= last <= 1"]),
+        ("article_curves", ["curves.grids.whole=[[0,0.5]]"], ["0 <= first <= last <= 1"]),
+        ("article_curves", ["curves.grids.whole=[[0,0.5,0]]"], ["a positive step"]),
+        (
+            "article_curves",
+            ["curves.points.list.absolute.absolute=1.01"],
+            ["curves.points.list.absolute.absolute is 1.01", "from 0 to 1"],
+        ),
+        (
+            "article_adaptive",
+            ["curves.points.list.layers.absolute.dense1=-1"],
+            ["curves.points.list.layers.absolute is", "a mapping of layers to ratios"],
+        ),
+        ("article_curves", ["curves.list.random.metric=randm"], ["metric is 'randm'", "random"]),
+        ("article_curves", ["+curves.list.random.drews=2"], ["Did you mean", "random.draws'"]),
+        ("article_curves", ["curves.common.evaluations=[E3]"], ["evaluations is ['E3']", "E2"]),
+        ("article_curves", ["curves.step_factor=0"], ["curves.step_factor is 0", "from 1"]),
+        ("article_curves", ["curves.most_draws=0"], ["curves.most_draws is 0", "null for all"]),
+        ("article_curves", ["curves.common.count=0"], ["curves.common.count is 0"]),
+        ("article_train", ["trainer.phases=[]"], ["trainer.phases is []", "at least one"]),
+        ("article_train", ["trainer.phases=[[1e-3,2.5]]"], ["trainer.phases is [[0.001, 2.5]]"]),
+        ("article_train", ["trainer.phases=7"], ["trainer.phases is 7"]),
+        ("article_train", ["trainer.log_every=0"], ["trainer.log_every is 0"]),
+        ("article_train", ["head.l2=-1e-4"], ["head.l2 is -0.0001", "a number from 0"]),
+        ("article_train", ["head.l2=nan"], ["head.l2 is nan"]),
+        ("train", ["trainer.momentum=1"], ["trainer.momentum is 1", "from 0 and below 1"]),
+        ("train", ["trainer.weight_decay=-1"], ["trainer.weight_decay is -1"]),
+        ("train", ["rewire=l2", "rewire.metric=l1"], ["rewire.metric is 'l1'", "euclidean, eq3"]),
+        (
+            "article_decoupled",
+            ["network=cnn", "decoupled.ratios.absolute=[1.5]"],
+            ["decoupled.ratios.absolute is [1.5]"],
+        ),
+        (
+            "article_decoupled",
+            ["network=cnn", "decoupled.points.conv2.layers=[]"],
+            ["decoupled.points.conv2.layers is []", "at least one"],
+        ),
+        (
+            "article_decoupled",
+            ["network=cnn", "+decoupled.ratios.activatde=[0.5]"],
+            ["Did you mean 'decoupled.ratios.activated'"],
+        ),
+        (
+            "article_decoupled",
+            ["network=cnn", "decoupled.cost.backends=[scypi]"],
+            ["decoupled.cost.backends is ['scypi']", "scipy"],
+        ),
+        ("article_decoupled", ["network=cnn", "decoupled.cost.repeats=0"], ["repeats is 0"]),
         ("article_curves", ["curves.common.drws=3"], ["Did you mean 'curves.common.draws'"]),
     ],
 )

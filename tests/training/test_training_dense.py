@@ -174,12 +174,6 @@ def test_rates_follow_the_phases():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"trainer": {"phases": []}}, "trainer.phases is []"),
-        ({"trainer": {"phases": [[1e-3, 0]]}}, "steps from 1"),
-        ({"trainer": {"phases": [[0, 5]]}}, "above 0"),
-        ({"trainer": {"phases": [[1e-3, 2.5]]}}, "[[0.001, 2.5]]"),
-        ({"trainer": {"phases": 7}}, "trainer.phases is 7"),
-        ({"trainer": {"log_every": 0}}, "trainer.log_every is 0"),
         ({"trainer": {"threads": 0}}, "trainer.threads is 0"),
         ({"trainer": {"batch_size": 201}}, "201"),
         ({"head": {"name": "mse"}}, "unknown head 'mse'"),

@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rewire.article.curve_settings import points_of
 from rewire.article.noise_vectors import make_vectors, noise_batches, noise_recipe
 from rewire.article.pruned_accuracy import Rankings, judge, load_inputs
 from rewire.attacks.universal import CLEAN
@@ -45,7 +44,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def attack(
     config: dict[str, Any], folder: Path, tracker: Tracker, *, trained: Path, noised: Path
 ) -> list[str]:
-    options, points = config["curves"], points_of(config["curves"])
+    options, points = config["curves"], config["curves"]["points"]["list"]
     for name in options["adaptive"]:
         if name not in points:
             raise unknown_name("point in curves.adaptive", name, points)

@@ -1,16 +1,13 @@
-"""What `conf/article/curves` asks for, checked before anything is computed (second document)."""
+"""What `conf/article/curves` asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from rewire.attacks.checks import check_count, check_real
-from rewire.attacks.universal import EVALUATIONS
-from rewire.errors import InputError, unknown_name
-from rewire.pruning.values import METRICS, NEED_MEANS, Ratio, combined_ratios
+from rewire.pruning.values import NEED_MEANS, Ratio, combined_ratios
 
 COMBINED = ("absolute", "activated")
 SAMPLED = (*NEED_MEANS, "random")
@@ -47,49 +44,13 @@ class Curve:
 
 
 def curves_of(options: Mapping[str, Any]) -> dict[str, Curve]:
-    """The configured curves by name, refused before anything is computed.
-
-    Raises:
-        InputError: for an unknown key or name, or a value that is not allowed.
-    """
-    allowed = [field.name for field in fields(Curve)]
+    """The configured curves by name."""
     curves = {}
     for name, own in options["list"].items():
-        settings = {**options["common"], **own}
-        for key in settings:
-            if key not in allowed:
-                raise unknown_name(f"setting of curves.list.{name}", key, allowed)
-        curve = Curve(**settings)
-        for metric in curve.metrics:
-            METRICS[metric]  # refuses an unknown name
-        _check_evaluations(curve.evaluations)
-        check_real(f"offset of curves.list.{name}", curve.offset, above=-1, at_most=1)
-        if curve.grid not in options["grids"]:
-            raise unknown_name(f"grid of curves.list.{name}", curve.grid, options["grids"])
-        grid(options, curve.grid)
+        curve = Curve(**{**options["common"], **own})
         draws = draws_of(curve.metrics, curve.draws, options)
-        curves[name] = Curve(**{**vars(curve), "draws": draws})
+        curves[name] = replace(curve, draws=draws)
     return curves
-
-
-def points_of(options: Mapping[str, Any]) -> dict[str, Pruning]:
-    """The configured points by name, refused before anything is computed.
-
-    Raises:
-        InputError: for an unknown metric or evaluation, or a ratio outside [0, 1].
-    """
-    points = options["points"]
-    _check_evaluations(points["evaluations"])
-    for name, pruning in points["list"].items():
-        for metric, ratio in pruning.items():
-            METRICS[metric]  # refuses an unknown name
-            for value in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
-                if not isinstance(value, int | float) or not 0 <= value <= 1:
-                    raise InputError(
-                        f"a pruning ratio of curves.points.list.{name} is {value!r}. "
-                        "Allowed: from 0 to 1."
-                    )
-    return points["list"]
 
 
 def grid(options: Mapping[str, Any], name: str) -> list[float]:
@@ -98,44 +59,18 @@ def grid(options: Mapping[str, Any], name: str) -> list[float]:
     Args:
         options: `curves` with grids, step_factor and keep.
         name: of the grid.
-
-    Raises:
-        InputError: for a segment that is not [first, last, step], a ratio outside [0, 1], or a
-            step factor below 1.
     """
-    check_count("curves.step_factor", options["step_factor"])
     kept = {Decimal(str(ratio)) for ratio in options["keep"]}
     ratios = set()
     for segment in options["grids"][name]:
-        try:
-            first, last, step = (Decimal(str(value)) for value in segment)
-            count = int((last - first) / step) + 1
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise _bad_segment(name, segment) from error
-        if step <= 0 or not 0 <= first <= last <= 1:
-            raise _bad_segment(name, segment)
+        first, last, step = (Decimal(str(value)) for value in segment)
+        count = int((last - first) / step) + 1
         every = [first + place * step for place in range(count)]
         ratios |= {*every[:: options["step_factor"]], *(kept & set(every))}
     return [float(ratio) for ratio in sorted(ratios)]
 
 
-def _bad_segment(name: str, segment: object) -> InputError:
-    return InputError(
-        f"curves.grids.{name} has a segment {segment}. Allowed: [first ratio, last ratio, step] "
-        "with 0 <= first <= last <= 1 and a positive step."
-    )
-
-
-def _check_evaluations(names: Sequence[str]) -> None:
-    if not names:
-        raise InputError("no noise evaluation of a curve or point. Allowed: at least one.")
-    for name in names:
-        EVALUATIONS[name]  # refuses an unknown name
-
-
 def draws_of(metrics: Iterable[str], asked: int, options: Mapping[str, Any]) -> int:
     """How many draws there are: 1 for metrics without chance."""
-    check_count("a number of draws in curves", asked)
     most = asked if options["most_draws"] is None else options["most_draws"]
-    check_count("curves.most_draws", most)
     return min(asked, most) if set(metrics) & set(SAMPLED) else 1

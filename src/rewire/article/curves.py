@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
-from rewire.article.curve_settings import Curve, Pruning, curves_of, draws_of, grid, points_of
+from rewire.article.curve_settings import Curve, Pruning, curves_of, draws_of, grid
 from rewire.article.pruned_accuracy import Inputs, Rankings, judge, load_inputs
 from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
@@ -43,7 +43,7 @@ def measure(
     config: dict[str, Any], folder: Path, tracker: Tracker, *, trained: Path, noised: Path
 ) -> list[str]:
     options = config["curves"]
-    curves, points = curves_of(options), points_of(options)
+    curves, points = curves_of(options), options["points"]["list"]
     inputs = load_inputs(config, trained=trained, noisy=noised)
     rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
     sample = {key: options["common"][key] for key in ("count", "fresh")}

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from rewire.article.noise_vectors import first_images
 from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
-from rewire.attacks.checks import check_count, check_real
 from rewire.attacks.judge import is_correct, predict_logits
 from rewire.attacks.universal import CLEAN, apply_noise, pair_label
 from rewire.attacks.universal_files import load_noise
@@ -39,7 +38,7 @@ from rewire.pruning.decoupled import (
     logits_of,
     prune_entries,
 )
-from rewire.pruning.decoupled_cost import BACKENDS, layer_cost
+from rewire.pruning.decoupled_cost import layer_cost
 from rewire.reporting.text_tables import summary_table
 from rewire.rng import generator
 from rewire.tracking import Tracker
@@ -103,24 +102,14 @@ def check(network: str, options: Mapping[str, Any]) -> None:
     if not DENSE_MODELS[network].convolutions:
         fit = [name for name in DENSE_MODELS if DENSE_MODELS[name].convolutions]
         raise InputError(f"network '{network}' has no convolutions. Allowed: {', '.join(fit)}.")
-    check_count("decoupled.batch_size", options["batch_size"])
     known = layer_names(DENSE_MODELS[network])
-    for name, layers, metric, ratios in plan(options):
-        if not layers:
-            raise InputError(f"decoupled.points.{name} has no layers. Allowed: at least one.")
+    for _, layers, *_ in plan(options):
         for layer in layers:
             if layer not in known:
                 raise unknown_name("layer to prune", layer, known)
-        SCORES[metric]  # refuses an unknown name
-        for ratio in ratios:
-            check_real(f"a ratio of decoupled.points.{name}", ratio, above=0, at_most=1)
     cost = options["cost"]
     if cost["metric"] not in options["ratios"]:
         raise unknown_name("decoupled.cost.metric", cost["metric"], options["ratios"])
-    for backend in cost["backends"]:
-        BACKENDS[backend]  # refuses an unknown name
-    for count in (*cost["batch_sizes"], cost["repeats"]):
-        check_count("a number of decoupled.cost", count)
 
 
 def layer_names(architecture: Architecture) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from rewire.config.common import Common, ImageData
 from rewire.options import (
@@ -39,7 +39,15 @@ Pairs = Annotated[
     Field(min_length=1),
     Allowed("a list of [class 0..9, limit above 0 and at most 1], at least one"),
 ]
-Segment = Annotated[tuple[Share, Share, Some], Field(strict=False)]
+
+
+def _rising(segment: tuple[float, float, float]) -> tuple[float, float, float]:
+    if segment[0] > segment[1]:
+        raise ValueError
+    return segment
+
+
+Segment = Annotated[tuple[Share, Share, Some], Field(strict=False), AfterValidator(_rising)]
 Segments = Annotated[
     list[Segment],
     Field(min_length=1),

@@ -19,11 +19,9 @@ from torch import Tensor
 from rewire.connectivity.index_sets import sort_with_rank
 from rewire.connectivity.places import Places
 from rewire.connectivity.shells import shells_of
-from rewire.errors import unknown_name
 from rewire.models.layout import SparseLayer
+from rewire.options import Metric, Ties
 
-METRICS = ("euclidean", "eq3")
-TIES = ("random", "first", "same_vector")
 FAR = torch.iinfo(torch.int64).max
 GUESSES = 2
 CANDIDATES_AT_ONCE = 1_000_000
@@ -41,14 +39,8 @@ class Search:
             or `same_vector`: one of the source's own vector if there is one, else random.
     """
 
-    metric: str = "euclidean"
-    ties: str = "random"
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise unknown_name("metric", self.metric, METRICS)
-        if self.ties not in TIES:
-            raise unknown_name("ties", self.ties, TIES)
+    metric: Metric = "euclidean"
+    ties: Ties = "random"
 
 
 def nearest_unconnected(

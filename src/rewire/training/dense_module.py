@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from rewire.errors import InputError
 from rewire.models.dense import DenseNetwork
 from rewire.rng import generator
 from rewire.training.lean import pl
@@ -42,7 +41,6 @@ class DenseClassifier(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        check_phases(phases)
         self.model = model
         self.loss = loss
         self.l2, self.phases, self.seed = l2, phases, seed
@@ -70,22 +68,6 @@ class DenseClassifier(pl.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def check_phases(phases: Phases) -> None:
-    """Refuse anything but a non-empty list of (learning rate above 0, steps from 1)."""
-    try:
-        good = len(phases) > 0 and all(
-            0 < rate < float("inf") and isinstance(steps, int) and steps >= 1
-            for rate, steps in phases
-        )
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InputError(
-            f"trainer.phases is {phases}. Allowed: a list of [learning rate above 0, whole number "
-            "of steps from 1], e.g. [[1e-5,100000]]."
-        )
 
 
 def rate_at(phases: Phases, step: int) -> float:

@@ -13,7 +13,6 @@ import torch
 
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_data
-from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, percent, predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.registry import HEADS
@@ -58,9 +57,6 @@ def train_dense(
     use_threads(settings["threads"])
     # L2 inside Adam shrinks weights without data gradient for ever; denormal numbers are slow.
     torch.set_flush_denormal(True)
-    if not (isinstance(settings["log_every"], int) and settings["log_every"] >= 1):
-        raise InputError(f"trainer.log_every is {settings['log_every']}. Allowed: 1 or more.")
-
     model = build_dense(**config["network"], seed=seed)
     head = dict(config["head"])
     l2 = head.pop("l2")

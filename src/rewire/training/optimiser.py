@@ -10,20 +10,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from rewire.engine.listed import ListedSteps
-from rewire.errors import InputError
 
 PIECE = 2**17
 """Entries that a CPU's cache holds from one operation to the next: three times as fast."""
-
-
-def check_options(*, lr: float, momentum: float, weight_decay: float) -> None:
-    """Refuse values that `DecoupledSGD` cannot use, with an `InputError`."""
-    if not lr > 0:
-        raise InputError(f"trainer.lr is {lr}. Allowed: above 0, e.g. 0.1.")
-    if not 0 <= momentum < 1:
-        raise InputError(f"trainer.momentum is {momentum}. Allowed: 0 to below 1.")
-    if not 0 <= weight_decay < 1:
-        raise InputError(f"trainer.weight_decay is {weight_decay}. Allowed: 0 to below 1.")
 
 
 class DecoupledSGD(torch.optim.Optimizer):
@@ -45,7 +34,6 @@ class DecoupledSGD(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float, momentum: float, decay: float
     ) -> None:
-        check_options(lr=lr, momentum=momentum, weight_decay=decay)
         super().__init__(params, {"lr": lr, "momentum": momentum})
         self.initial_lr, self.decay = lr, decay
         self._listed: dict[nn.Parameter, ListedSteps] = {}  # parameters with sparse gradients

@@ -14,7 +14,6 @@ from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.engine.choice import set_engine
-from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
 from rewire.models.layout import connection_budget, total_size
@@ -27,7 +26,6 @@ from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
-from rewire.training.optimiser import check_options
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
 
@@ -120,13 +118,10 @@ def fit_network(
     choose_precision(settings["precision"], device)  # refuses an unknown one
     use_threads(settings["threads"])
     epochs = settings["epochs"]
-    if not (isinstance(epochs, int) and epochs >= 1):
-        raise InputError(f"trainer.epochs is {epochs}. Allowed: a whole number from 1.")
 
     # Everything that can be wrong with the configuration is found before data are read.
     objective = OBJECTIVES.build(**config["objective"])
     optimiser = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
-    check_options(**optimiser)
     fixed = config["rewire"]["name"] in FIXED
     strategy = None if fixed else STRATEGIES.build(**config["rewire"])
     connectivity = config["rewire"]["name"] if fixed else REWIRED
