@@ -16,7 +16,7 @@ from rewire.pipeline.paths import CONF
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 KINDS = ("strategy", "objective", "attack", "model", "data set", "loss")
-OTHERS = ("trainer.epochs", "attack", "model.width", "data.train_size")
+OTHERS = ("trainer.epochs", "attack.steps", "model.width", "data.train_size")
 SETTINGS = [setting for setting in SMALL if not setting.startswith(OTHERS)]
 
 

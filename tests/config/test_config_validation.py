@@ -213,6 +213,8 @@ def test_all_mistakes_of_all_kinds_at_once_and_nothing_is_written(tmp_path):
         ("article_train", ["trainer.log_every=0"], ["trainer.log_every is 0"]),
         ("article_train", ["head.l2=-1e-4"], ["head.l2 is -0.0001", "a number from 0"]),
         ("article_train", ["head.l2=nan"], ["head.l2 is nan"]),
+        ("train", ["model.image_size=64"], ["model.image_size is 64", "Allowed: 32"]),
+        ("train", ["model.classes=9"], ["model.classes is 9", "from 10"]),
         ("train", ["trainer.momentum=1"], ["trainer.momentum is 1", "from 0 and below 1"]),
         ("train", ["trainer.weight_decay=-1"], ["trainer.weight_decay is -1"]),
         ("train", ["rewire=l2", "rewire.metric=l1"], ["rewire.metric is 'l1'", "euclidean, eq3"]),

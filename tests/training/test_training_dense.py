@@ -30,7 +30,7 @@ DATA = {
 CONFIG = {
     "data": DATA | {"augmentation": "none"},
     "network": {"name": "ann", "width": 0.02, "dropout": "none"},
-    "head": {"name": "lq", "scale": "as_coded", "l2": 1e-2},
+    "head": {"name": "lq", "l2": 1e-2},
     "trainer": {
         "phases": [[1e-2, 7], [1e-3, 8]],
         "batch_size": 50,

@@ -18,6 +18,8 @@ SIZES = {
     ("mnist", "embedded"): (10_000, 2000),
     ("mnist", "official"): (60_000, 10_000),
 }
+# Classes, and pixels along one side, of the thesis's images.
+SHAPES = {"cifar10": (10, 32)}
 # Options that count images of a split: group, option, split.
 COUNTED = (
     ("trainer", "batch_size", "training"),
@@ -45,6 +47,7 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
             f"{', '.join(stages)}."
         )
     yield from _images(config, groups)
+    yield from _shape(config)
     yield from _sparsity(config)
     if config.get("selection", LAST) not in (LAST, *config["trainer"].get("selections", ())):
         kept = ", ".join([LAST, *config["trainer"]["selections"]])
@@ -130,6 +133,21 @@ def _images(config: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[str]
                 f"{group}.{option} is {value}. Allowed: 1 to {sizes[split]}: there are "
                 f"{sizes[split]:,} {split} images."
             )
+
+
+def _shape(config: Mapping[str, Any]) -> Iterator[str]:
+    """A network for other images than there are."""
+    known = SHAPES.get(config["data"].get("dataset", "cifar10"))
+    if known is None or "model" not in config:
+        return
+    classes, pixels = known
+    if config["model"]["classes"] < classes:
+        yield (
+            f"model.classes is {config['model']['classes']}. Allowed: from {classes}, as many as "
+            "the images have."
+        )
+    if config["model"]["image_size"] != pixels:
+        yield f"model.image_size is {config['model']['image_size']}. Allowed: {pixels}."
 
 
 def remarks(config: Mapping[str, Any], stage: str) -> Iterator[str]:
