@@ -20,6 +20,7 @@ from rewire.attacks.judge import CLEAN_WRONG, FOOLED_BY, SURVIVED, judge
 from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
+from rewire.registry import ATTACKS
 
 COUNT = 60
 # So few steps leave images for the later attacks.
@@ -276,4 +277,4 @@ def test_refusals(data, monkeypatch):
 )
 def test_unusable_values_are_input_errors(option, value):
     with pytest.raises(InputError, match=option):
-        AutoAttack(**{option: value})
+        ATTACKS.build("autoattack", **{option: value})

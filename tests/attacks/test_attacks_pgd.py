@@ -207,7 +207,7 @@ def test_a_verdict_that_only_rounding_decides_is_tolerated(data):
 )
 def test_unusable_values_are_input_errors(option, value):
     with pytest.raises(InputError, match=option):
-        PGD(**{option: value})
+        ATTACKS.build("pgd", **{option: value})
 
 
 def test_different_lengths_are_an_input_error(data):

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from rewire.attacks.adapters.torchattacks_adapter import Component, autoattack_components
-from rewire.attacks.checks import check_count, check_real
 from rewire.attacks.judge import (
     CLEAN_WRONG,
     FOOLED_BY,
@@ -54,8 +53,6 @@ class AutoAttack:
             GPU. It changes the speed, not the result.
         seed: of everything drawn; an image's draws depend on it and on the image's index alone.
 
-    Raises:
-        InputError: for a value outside these ranges.
     """
 
     epsilon: Epsilon = 8 / 255
@@ -64,14 +61,6 @@ class AutoAttack:
     restarts: Count = 1
     batch_size: MachineCount = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_real("epsilon", self.epsilon, above=0, at_most=1)
-        for name in ("steps", "queries", "restarts"):
-            check_count(name, getattr(self, name))
-        if self.batch_size is not None:
-            check_count("batch_size", self.batch_size)
-        check_count("seed", self.seed, at_least=0)
 
     def attack(
         self,

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewire.attacks.checks import check_count, check_real
 from rewire.attacks.image_noise import image_noise
 from rewire.attacks.judge import (
     CLEAN_WRONG,
@@ -61,8 +60,6 @@ class PGD:
             robust accuracy.
         seed: of the starts.
 
-    Raises:
-        InputError: for a value outside these ranges.
     """
 
     epsilon: Epsilon = 8 / 255
@@ -73,17 +70,6 @@ class PGD:
     check_every: MachineCount = None
     first_pass_steps: Annotated[Count | None, Null("none")] = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_real("epsilon", self.epsilon, above=0, at_most=1)
-        check_count("steps", self.steps)
-        check_count("restarts", self.restarts)
-        if self.step_size is not None:
-            check_real("step_size", self.step_size, above=0)
-        for name in ("batch_size", "check_every", "first_pass_steps"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        check_count("seed", self.seed, at_least=0)
 
     @property
     def step(self) -> float:

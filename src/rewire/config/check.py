@@ -177,7 +177,7 @@ def read_numbers(config: DictConfig, document: str) -> list[str]:
         The options that went.
     """
     gone = []
-    schema = schema_of(document, _names(config))
+    schema = schema_of(document, names_of(config))
     for group, options in of_profile(config, document).items():
         own, some = entry(schema, group), None
         for option in options:
@@ -199,7 +199,7 @@ def of_profile(config: DictConfig, document: str) -> dict[str, Any]:
     return {}
 
 
-def _names(config: DictConfig) -> dict[str, Any]:
+def names_of(config: DictConfig) -> dict[str, Any]:
     """What `schema_of` wants to know, as far as it can be resolved."""
     found = {}
     for group in OPEN:

@@ -23,6 +23,7 @@ from rewire.config.check import (
     check_value,
     entry,
     known,
+    names_of,
     not_of_document,
     unknown_option,
 )
@@ -100,8 +101,10 @@ def check_arguments(stage: str, arguments: Sequence[str], conf: Path) -> Checked
         told = tuple(o.key_or_group for o in overrides)
         sources = Sources(conf, root, choices, told)
         check_config(config, stage, sources, found)
+        chosen = schema_of(root.name, names_of(config))
         for path, value in others:  # beside the first ones of a sweep
-            check_value(path, value, read.schema, found, sources)
+            schema = chosen if known(chosen, path) else read.schema
+            check_value(path, value, schema, found, sources)
     alone = set(flags) <= {"--help", "-h"} and not any(o.is_hydra_override() for o in overrides)
     return Checked(
         found,
