@@ -68,14 +68,14 @@ plt.show()
 # more.
 
 # %%
-from rewire.attacks import build_attack
 from rewire.data.embedded import load_embedded
 from rewire.data.images import as_float
 from rewire.data.split import first_balanced
+from rewire.registry import ATTACKS
 
 ten = first_balanced(load_embedded("test"), 10)
 images = as_float(ten.images)
-attack = build_attack("pgd", epsilon=8 / 255, steps=20, restarts=2, seed=0)
+attack = ATTACKS.build("pgd", epsilon=8 / 255, steps=20, restarts=2)(seed=0)
 found = {
     name: attack.attack(network, images, ten.labels, indices=ten.indices)
     for name, network in {"natural": natural, "robust": robust}.items()
@@ -101,16 +101,16 @@ plt.show()
 # Which one, a strategy says: given a layer, its θ, its connected entries and n, it returns n
 # unconnected entries. This one fills the vectors that have most connections already.
 #
-# In a file of its own in `src/rewire/connectivity/strategies/`, with a line
-# `@STRATEGIES.register("fullest")` above it and a `conf/thesis/rewire/fullest.yaml`, it is trained
-# by `python train.py rewire=fullest`.
+# In a file of its own with a line `@STRATEGIES.register("fullest")` above it, and a `fullest.yaml`
+# (docs/extending.md), it is trained by `python train.py rewire=fullest`.
 
 # %%
-from rewire.connectivity.strategies import STRATEGIES, StrategyOptions, per_layer
+from rewire.connectivity.strategies.base import per_layer
+from rewire.registry import STRATEGIES
 
 
 @per_layer
-def fullest(layer, theta, connected, n, *, options, generator):
+def fullest(layer, theta, connected, n, *, generator):
     """n unconnected entries of the vectors with most connections."""
     living = torch.bincount(connected % layer.vectors, minlength=layer.vectors)
     free = (theta <= 0).nonzero()[:, 0]
@@ -145,7 +145,6 @@ def rewired(strategy):
             network.layers,
             budget=budget,
             strategy=strategy,
-            options=StrategyOptions(),
             generator=random,
         )
         growth += int(step.births.sum())

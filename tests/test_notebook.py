@@ -9,7 +9,7 @@ import runpy
 import pytest
 from helpers.small import ROOT
 
-from rewire.connectivity.strategies import STRATEGIES
+from rewire.registry import STRATEGIES
 
 NOTEBOOK = ROOT / "docs" / "notebook.py"
 

@@ -154,6 +154,8 @@ def reader(kind: Any) -> Callable[[Any], Any]:
     kind, notes = unwrapped(kind)
     if os.path.expanduser in notes:
         return lambda value: os.path.expanduser(value) if isinstance(value, str) else value
+    if get_origin(kind) in (Union, types.UnionType) and not _has(float, kind):
+        return reader(get_args(kind)[0])
     if _has(float, kind) and not any(isinstance(note, AsWritten) for note in notes):
         return fraction
     return lambda value: value

@@ -89,7 +89,9 @@ def help_of(stage: str, config: DictConfig) -> str:
     document = document_of(stage)
     values = OmegaConf.to_container(config, resolve=True)
     schema = children(schema_of(document.name, values)) or {}
-    taken = [name for name in schema if name in (*document.stages[stage].groups, *ALWAYS)]
+    taken = (*document.stages[stage].groups, *ALWAYS)
+    taken += ("network",) if document.stages[stage].foreign else ()
+    taken = [name for name in schema if name in taken]
     lines = [f"rewire {document.name} {document.short(stage)} [option=value ...]; -m: a sweep"]
     lines += ["over lists of values (seed=0,1). An option, its value here, what it means, and what"]
     lines += ["is allowed. Flags: --help, --cfg job, --hydra-help", ""]
