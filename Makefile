@@ -42,9 +42,7 @@ scm:
 	@git ls-files --error-unmatch dvc.yaml >/dev/null 2>&1 || dvc config --local core.no_scm true
 
 repro: setup scm ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
-	python -m rewire repair
-	dvc repro
-	@! git ls-files --error-unmatch dvc.lock >/dev/null 2>&1 || git diff --quiet -- dvc.lock || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
+	python -m rewire repro
 
 REPORT ?= outputs/quick
 report: setup ## Show the results of one profile as a page in the browser (REPORT=outputs/paper for another)
@@ -54,7 +52,7 @@ check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire check
 
 paper: setup ## The same at the documents' full scale
-	dvc exp run -S profile=paper
+	python -m rewire repro --profile paper
 
 sweep: setup ## Six trainings of the thesis in one Hydra sweep, with a summary table
 	python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted
