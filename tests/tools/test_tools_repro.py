@@ -16,7 +16,6 @@ import pytest
 import yaml
 from helpers.small import ROOT, run
 
-from rewire.pipeline.console import about
 from rewire.tools import repro
 from rewire.tools.repair_lock import IN_USE, mend
 from rewire.tools.repro import Progress, stage_names, usual
@@ -108,17 +107,6 @@ def test_at_another_scale_it_promises_nothing_before_a_stage_has_run(capsys):
     assert capsys.readouterr().out == "stage 1 of 3\n"
     hear(progress, f"Running stage '{ALL[1]}':")
     assert "left" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (5, "less than a minute"), (60, "about a minute"), (350, "about 6 minutes"),
-        (6000, "about 100 minutes"), (7300, "about 2 hours"), (300_000, "about 3 days"),
-    ],
-)  # fmt: skip
-def test_lengths_of_time_are_told_as_people_do(seconds, words):
-    assert about(seconds) == words
 
 
 @pytest.mark.parametrize(

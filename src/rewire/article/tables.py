@@ -35,6 +35,7 @@ from rewire.article.report.pruning_rows import (
 from rewire.article.report.published_curves import load_plot
 from rewire.article.report.runs import Run, as_run
 from rewire.files import MANIFEST, read_json, writable_folder, write_json, write_text
+from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import METRICS, WEIGHTS
 from rewire.pipeline.made import command_for, is_current, read_config, remark
 from rewire.pipeline.params import PARAMS, read_axes
@@ -161,14 +162,16 @@ def write_tables(
         profile=profile["name"],
         note=note,
     )
-    print("\n" + write_table(table, folder)[0].read_text())
+    paths = write_table(table, folder)
+    if not run_by_dvc():
+        print("\n" + paths[0].read_text())
     track_table(table, tracker)
 
     order = ordering(runs)
     write(folder, "article_ordering", order, ordering_markdown(order, note=note))
     claims = scored(results, runs)
     write(folder, "article_claims", claims, claims_markdown(claims, note=note))
-    for claim in claims:
+    for claim in () if run_by_dvc() else claims:
         print(f"({claim['claim']}) {claim['verdict']:<13} {claim['text']}")
     shown = ["claim", "verdict", "text", "numbers"]
     tracker.table("article_claims", shown, [[claim[key] for key in shown] for claim in claims])

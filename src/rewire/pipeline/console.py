@@ -10,8 +10,6 @@ from typing import NoReturn
 
 from rewire.errors import InputError
 
-# Seconds from which a length of time is told in units of so many seconds.
-UNITS = ((172_800, 86_400, "days"), (7200, 3600, "hours"), (90, 60, "minutes"))
 DEBUG = ("REWIRE_DEBUG", "HYDRA_FULL_ERROR")  # environment: 1 shows tracebacks
 
 
@@ -32,14 +30,6 @@ def refuse(errors: Iterable[str], *, code: int = 2) -> NoReturn:
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(code)
-
-
-def about(seconds: float) -> str:
-    """A length of time as people say it: `about 6 minutes`."""
-    for least, unit, name in UNITS:
-        if seconds >= least:
-            return f"about {round(seconds / unit)} {name}"
-    return "about a minute" if seconds >= 45 else "less than a minute"
 
 
 def run_by_dvc() -> bool:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rewire.files import writable_folder
 from rewire.models.artifact import load_network
+from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.made import remark
 from rewire.pipeline.params import PARAMS, read_axes
@@ -51,7 +52,8 @@ def run(config: DictConfig, overrides: list[str]) -> None:
             )
             paths = write_table(table, output / "tables")
             track_table(table, tracker)
-            print("\n" + paths[0].read_text())
+            if not run_by_dvc():
+                print("\n" + paths[0].read_text())
         write_paired(base, axes, output / "tables", profile=profile, tracker=tracker)
         draw(base, output / "figures", axes, tracker)
     print(f"wrote {output / 'tables'} and {output / 'figures'}")

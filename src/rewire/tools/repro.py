@@ -20,11 +20,12 @@ from typing import Any
 import yaml
 
 from rewire.errors import InputError, unknown_name
-from rewire.pipeline.console import about, stop
+from rewire.pipeline.console import stop
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.dvc_yaml import PIPELINE
 from rewire.pipeline.params import PARAMS
 from rewire.pipeline.paths import CONF
+from rewire.progress import about
 from rewire.tools.repair_lock import mend
 from rewire.tools.report import PAGE
 from rewire.tools.verify_lock import LOCK

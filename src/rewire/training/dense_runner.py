@@ -16,6 +16,7 @@ from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.accuracy import counted, percent, predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
+from rewire.progress import time_left
 from rewire.tracking import Tracker
 from rewire.training.dense_module import DenseClassifier
 from rewire.training.device import choose_device, choose_precision, use_threads
@@ -145,6 +146,7 @@ class Progress(pl.Callback):
             f"step {step:,}/{trainer.max_steps:,}  loss {loss:.5f}  "
             + (f"validation {validation:.2f} %  " if validation is not None else "")
             + f"{seconds:.0f} s"
+            + time_left(seconds * (trainer.max_steps - step) / self.every)
         )
         self._losses = []
 
