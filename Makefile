@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro report check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro report experiments check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ REPORT ?= outputs/quick
 report: setup ## Show the results of one profile as a page in the browser (REPORT=outputs/paper for another)
 	python -m rewire report --open $(REPORT)
 
+experiments: setup ## DVC's experiments on one screen
+	python -m rewire experiments
+
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire check
 
@@ -64,4 +67,4 @@ dashboard: setup ## Browse the tracked runs in the terminal
 	python -m rewire dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
-	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/report outputs/bench outputs/wandb
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/metrics outputs/curves outputs/report outputs/bench outputs/wandb
