@@ -196,7 +196,12 @@ COMMON: Table = {
     "output": PATH,
     "force": FLAG,
     "profile": {"name": SCALE, "note": NOTE, "epochs?": {"*": count(1)}},
-    "tracking": {"mode": choice("off", "offline", "online"), "project": TEXT, "folder": PATH},
+    "tracking": {
+        "mode": choice("off", "offline", "online"),
+        "project": TEXT,
+        "folder": PATH,
+        "system_metrics": FLAG,
+    },
 }
 
 
