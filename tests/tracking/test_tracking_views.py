@@ -194,6 +194,17 @@ def test_without_a_key_or_where_the_server_refuses_it_is_one_line(
     assert "--wandb=online needs a W&B account" in done.stderr
 
 
+def test_without_the_library_it_is_one_line_that_says_how_to_get_it(folder, monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("wandb_workspaces")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "rewire.tracking.views")
+    monkeypatch.delattr("rewire.tracking.views")
+    with pytest.raises(SystemExit) as stopped:
+        dashboard.main([str(folder), "--wandb"])
+    assert stopped.value.code == 2
+    assert "pip install 'rewire[dashboard]'" in capsys.readouterr().err
+
+
 def agent_commands() -> list[list[str]]:
     """The commands that W&B's agent makes of the sweep's file."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
