@@ -23,8 +23,8 @@ APART = (
     "rewire.thesis.document",
     "rewire.tracking",
 )
-"""Records, names and declarations, the command line, locks, bars: imported by stages, deciding no number.
-What is declared stands in dvc.yaml, too, and DVC sees it there."""
+"""Records, names and declarations, the command line, locks, bars: imported by stages, deciding no
+number. What is declared stands in dvc.yaml, too, and DVC sees it there."""
 _IMPORT = re.compile(r"^\s*from (rewire[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 _MODULE = re.compile(r"^\s*import (rewire[\w.]*)", re.MULTILINE)
 _DISCOVERS = "pkgutil.iter_modules(__path__)"
