@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro report check paper sweep bench dashboard clean
+.PHONY: help setup scm test test-reliability test-slurm test-engine prove-resume lint repro report experiments check paper sweep bench dashboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,19 +42,20 @@ scm:
 	@git ls-files --error-unmatch dvc.yaml >/dev/null 2>&1 || dvc config --local core.no_scm true
 
 repro: setup scm ## Reproduce every table and figure at the scale that params.yaml says (default: quick)
-	python -m rewire repair
-	dvc repro
-	@! git ls-files --error-unmatch dvc.lock >/dev/null 2>&1 || git diff --quiet -- dvc.lock || echo "note: some results differ from the committed dvc.lock: another kind of processor (last bits), or changed code or configuration"
+	python -m rewire repro
 
 REPORT ?= outputs/quick
 report: setup ## Show the results of one profile as a page in the browser (REPORT=outputs/paper for another)
 	python -m rewire report --open $(REPORT)
 
+experiments: setup ## DVC's experiments on one screen
+	python -m rewire experiments
+
 check: setup ## Rehash all results against dvc.lock, and name damaged ones
 	python -m rewire check
 
 paper: setup ## The same at the documents' full scale
-	dvc exp run -S profile=paper
+	python -m rewire repro --profile paper
 
 sweep: setup ## Six trainings of the thesis in one Hydra sweep, with a summary table
 	python train.py -m sparsity=0.95,0.99 rewire=random,l2,weighted
@@ -66,4 +67,4 @@ dashboard: setup ## Browse the tracked runs in the terminal
 	python -m rewire dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
-	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/report outputs/bench outputs/wandb
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/metrics outputs/curves outputs/report outputs/bench outputs/wandb

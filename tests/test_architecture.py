@@ -21,6 +21,7 @@ DOORS = {
     "omegaconf": {"cli.py", "config", "sweep", "thesis", "article", "pipeline", "tools"},
     "pytorch_lightning": {"training"},
     "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "torchattacks": {"attacks/adapters"},
     "foolbox": {"attacks/adapters"},
     "matplotlib": {"reporting", "thesis/report", "article/report"},

@@ -20,7 +20,9 @@ from rewire.pipeline.console import refuse, show, stop
 from rewire.pipeline.documents import DOCUMENTS, document_of, module_of, stage_of
 
 COMMANDS = {  # name → module with its `main`, and what it does
+    "repro": ("rewire.tools.repro", "the whole pipeline, with the time that it still takes"),
     "report": ("rewire.tools.report", "one HTML page of a profile's results"),
+    "experiments": ("rewire.tools.experiments", "DVC's experiments on one screen"),
     "publish": ("rewire.tools.publish", "gather a profile's results in a folder to commit"),
     "export": ("rewire.tools.export", "a network as ONNX model, torch program or state_dict"),
     "dashboard": ("rewire.tracking.dashboard", "list the tracked runs, and how to look at them"),

@@ -24,11 +24,12 @@ APART = (
     "rewire.pipeline.lock",
     "rewire.pipeline.paths",
     "rewire.pipeline.provenance",
+    "rewire.progress",
     "rewire.thesis.document",
     "rewire.tracking",
 )
-"""Records, names and declarations, the command line, locks: imported by stages, deciding no number.
-What is declared stands in dvc.yaml, too, and DVC sees it there."""
+"""Records, names and declarations, the command line, locks, bars: imported by stages, deciding no
+number. What is declared stands in dvc.yaml, too, and DVC sees it there."""
 _IMPORT = re.compile(r"^\s*from (rewire[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 _MODULE = re.compile(r"^\s*import (rewire[\w.]*)", re.MULTILINE)
 _TABLES = {registry.table: registry for registry in OPEN.values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -117,6 +118,24 @@ def test_missing_lists_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"must list .*article\.pruned"):
         article_tables.run(small(tmp_path / "outputs")[0], [])
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("by_dvc", [True, False])
+def test_a_person_is_shown_the_table_and_the_pipeline_goes_on(
+    by_dvc, finished, tmp_path, monkeypatch, capsys
+):
+    output = shutil.copytree(finished, tmp_path / "outputs")
+    shutil.copy(finished.parent / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(article_tables, "draw", lambda *_: None)
+    if by_dvc:
+        monkeypatch.setenv("DVC_STAGE", "tables")
+    article_tables.run(small(output, *ANN)[0], [])
+    said = capsys.readouterr().out
+    shown = ["No pruning, LQ" in said, re.search(r"^\(\w+\) ", said, re.MULTILINE) is not None]
+    assert shown == [not by_dvc] * 2
+    assert said.splitlines()[-1].startswith("wrote ")
+    assert not by_dvc or len(said.splitlines()) < 5
 
 
 def test_numbers_of_a_network_that_is_gone_are_left_out(finished, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from rewire import progress
 from rewire.sweep.local import Job, Jobs, environment, last_words
 from rewire.sweep.slots import Slot
 
@@ -35,9 +36,22 @@ def test_fifty_jobs_at_once_lose_and_mix_nothing(tmp_path, capsys):
         expected = [f"line {i} {k}" for k in range(1, 6)] + ["so it ends" if i % 2 else "wrote it"]
         assert job.log.read_text().splitlines() == expected
         own = [line for line in shown if line.startswith(f"{job.label}: ")]
-        assert own == [f"{job.label}: {line}" for line in ["started", *expected]]
+        told = ["started", *expected, rows[i]["status"]]
+        assert own == [f"{job.label}: {line}" for line in told]
         assert rows[i]["error"] == ("so it ends" if i % 2 else None)
-    assert len(shown) == 50 * 7
+    assert len(shown) == 50 * 8
+
+
+def test_after_every_job_the_time_that_is_left_is_told(tmp_path, monkeypatch, capsys):
+    clock = iter(range(0, 100_000, 120))  # asked once at the start, and once per job
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    texts = ["echo wrote it", "exit 3", "echo wrote it"]
+    jobs = [shell(tmp_path, f"[{n}/3] job", text) for n, text in enumerate(texts, start=1)]
+    Jobs([Slot()]).run(jobs)
+    shown = capsys.readouterr().out.splitlines()
+    assert "[1/3] job: done, about 4 minutes left" in shown
+    assert "[2/3] job: failed, about 2 minutes left" in shown
+    assert shown[-1] == "[3/3] job: done"
 
 
 def test_what_becomes_of_a_job(tmp_path):

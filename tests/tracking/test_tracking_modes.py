@@ -121,7 +121,8 @@ def test_online_without_wandb_is_an_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mode", ["off", "offline", "online"])
 def test_every_config_names_its_mode(mode):
     config = yaml.safe_load((CONF / f"{mode}.yaml").read_text())
-    assert config == {"mode": mode, "project": "rewire", "folder": "${output}/wandb"}
+    place = {"project": "rewire", "folder": "${output}/wandb"}
+    assert config == {"mode": mode, **place, "system_metrics": False}
 
 
 def test_flatten_joins_keys_and_keeps_order():

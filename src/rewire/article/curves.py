@@ -20,6 +20,7 @@ from rewire.models.dense import PIXELS
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.partial_results import parts
 from rewire.pipeline.run_cell import as_csv, deciding_pieces, run_cell, sibling
+from rewire.progress import bar, tell
 from rewire.pruning.inputs import metric_images
 from rewire.pruning.values import apply_masks, weight_matrices
 from rewire.reporting.text_tables import summary_table
@@ -52,15 +53,19 @@ def measure(
     rows: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     with parts(folder, decided=decided) as part:
-        for name, curve in curves.items():
-            ratios = grid(options, curve.grid)
-            for draw in range(curve.draws):
-                result = part(
-                    f"{name}-{draw}",
-                    functools.partial(one_draw, inputs, rankings, curve, draw, ratios),
-                )
-                rows += curve_rows(name, draw, ratios, inputs.columns, result)
-            print(f"{name}: {curve.draws} x {len(ratios)} ratios", flush=True)
+        grids = {name: grid(options, curve.grid) for name, curve in curves.items()}
+        total = sum(curve.draws * len(grids[name]) for name, curve in curves.items())
+        with bar("curves", total=total, unit="ratio") as shown:
+            for name, curve in curves.items():
+                ratios = grids[name]
+                for draw in range(curve.draws):
+                    result = part(
+                        f"{name}-{draw}",
+                        functools.partial(one_draw, inputs, rankings, curve, draw, ratios),
+                    )
+                    rows += curve_rows(name, draw, ratios, inputs.columns, result)
+                    shown.update(len(ratios))
+                tell(shown, f"{name}: {curve.draws} x {len(ratios)} ratios")
         for draw in range(max(point_draws(point, options) for point in points.values())):
             chosen = {n: p for n, p in points.items() if draw < point_draws(p, options)}
             compute = functools.partial(

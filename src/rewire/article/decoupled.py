@@ -30,6 +30,7 @@ from rewire.models.dense import DENSE_MODELS, Architecture, DenseNetwork
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
 from rewire.pipeline.partial_results import parts
 from rewire.pipeline.run_cell import deciding_pieces, load_images, run_cell, sibling
+from rewire.progress import bar
 from rewire.pruning.decoupled import (
     SCORES,
     DecoupledLayer,
@@ -84,11 +85,14 @@ def measure(
     count = functools.partial(judge, data=judged, noise=noise, batch_size=options["batch_size"])
     decided = deciding_pieces(config, "article_decoupled")
     with parts(folder, decided=decided) as part:
-        for name, layers, metric, ratios in [(CLEAN, [], CLEAN, [0.0]), *plan(options)]:
-            compute = functools.partial(
-                points_of, network, means, count, name, layers, metric, ratios
-            )
-            metrics["points"] += part(f"{name}-{metric}", compute)
+        pruned = [(CLEAN, [], CLEAN, [0.0]), *plan(options)]
+        with bar("points", total=len(pruned), unit="point") as shown:
+            for name, layers, metric, ratios in pruned:
+                compute = functools.partial(
+                    points_of, network, means, count, name, layers, metric, ratios
+                )
+                metrics["points"] += part(f"{name}-{metric}", compute)
+                shown.update()
         write_json(folder / METRICS, metrics)
         timed = dict(options["cost"])
         cost = layer_cost(network, means, ratios=options["ratios"][timed["metric"]], **timed)

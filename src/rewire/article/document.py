@@ -22,6 +22,8 @@ ARTICLE = Document(
     names=NAME,
     network="network",
     kind=lambda c: c["network"]["name"],
+    curves={"validation_accuracy": "validation accuracy, %", "train_loss": "training loss"},
+    time="step",
     stages={
         "article_train": Stage(_DENSE, outs=(WEIGHTS, METRICS, HISTORY, *RECORD)),
         "article_noise": Stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from rewire.models.dense import DenseNetwork
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.partial_results import Part
 from rewire.pipeline.run_cell import load_images
+from rewire.progress import bar, tell
 from rewire.rng import derive_seed
 from rewire.training.device import choose_device, choose_precision, use_threads
 
@@ -136,19 +138,28 @@ def make_vectors(
         pairs, vectors_per_pass, options: of `make_noise`.
     """
 
-    def compute(shared: Sequence[Pair]) -> list[list[float]]:
+    def compute(shared: Sequence[Pair], before: int) -> list[list[float]]:
         started = time.perf_counter()
         found = make_noise(
-            model, draw(), pairs=shared, vectors_per_pass=vectors_per_pass, **options
+            model,
+            draw(),
+            pairs=shared,
+            vectors_per_pass=vectors_per_pass,
+            progress=lambda done, _: shown.update(before + done - shown.n),
+            **options,
         )
         seconds = time.perf_counter() - started
-        print(f"{name} {' '.join(map(pair_label, shared))}  {seconds:.1f} s", flush=True)
+        tell(shown, f"{name} {' '.join(map(pair_label, shared))}  {seconds:.1f} s")
         return found.tolist()
 
     vectors: list[list[float]] = []
-    for number, start in enumerate(range(0, len(pairs), vectors_per_pass)):
-        shared = pairs[start : start + vectors_per_pass]
-        vectors += part(f"{name}-{number}", lambda shared=shared: compute(shared))
+    passes = [pairs[i : i + vectors_per_pass] for i in range(0, len(pairs), vectors_per_pass)]
+    steps = options["steps"]
+    with bar(name, total=len(passes) * steps, unit="step") as shown:
+        for number, shared in enumerate(passes):
+            work = functools.partial(compute, shared, number * steps)
+            vectors += part(f"{name}-{number}", work)
+            shown.update((number + 1) * steps - shown.n)
     return torch.tensor(vectors)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from rewire.article.document import ARTICLE
 from rewire.article.report.best_performance import (
     NETWORK,
     ordering,
@@ -21,6 +22,7 @@ from rewire.article.report.curve_plots import plot_curves
 from rewire.article.report.decoupled_rows import decoupled_rows
 from rewire.article.report.noise_rows import (
     adaptive_rows,
+    noise_numbers,
     noise_rows,
     rows_markdown,
     trainability_rows,
@@ -35,7 +37,9 @@ from rewire.article.report.pruning_rows import (
 from rewire.article.report.published_curves import load_plot
 from rewire.article.report.runs import Run, as_run
 from rewire.files import MANIFEST, read_json, writable_folder, write_json, write_text
+from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import METRICS, WEIGHTS
+from rewire.pipeline.dvc_views import write_views
 from rewire.pipeline.made import command_for, is_current, read_config, remark
 from rewire.pipeline.params import PARAMS, read_axes
 from rewire.pipeline.paths import CONF
@@ -80,6 +84,10 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     with tracked_tables(plain, axes, document="article", stage="article_tables") as tracker:
         write_tables(results, runs, output / "tables", profile, tracker, outdated=outdated)
         draw(runs, output / "figures", profile["note"], tracker)
+    listed = [f"{cell}-seed{seed}" for cell in axes["cells"] for seed in axes["seeds"]]
+    measured = {r["folder"].name: noise_numbers(r) for r in results["article_noise"]}
+    rows = {cell: measured.get(cell, {}) for cell in listed}
+    write_views(output, ARTICLE, rows=rows, trainings=base / "article_train")
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
 
@@ -161,14 +169,16 @@ def write_tables(
         profile=profile["name"],
         note=note,
     )
-    print("\n" + write_table(table, folder)[0].read_text())
+    paths = write_table(table, folder)
+    if not run_by_dvc():
+        print("\n" + paths[0].read_text())
     track_table(table, tracker)
 
     order = ordering(runs)
     write(folder, "article_ordering", order, ordering_markdown(order, note=note))
     claims = scored(results, runs)
     write(folder, "article_claims", claims, claims_markdown(claims, note=note))
-    for claim in claims:
+    for claim in () if run_by_dvc() else claims:
         print(f"({claim['claim']}) {claim['verdict']:<13} {claim['text']}")
     shown = ["claim", "verdict", "text", "numbers"]
     tracker.table("article_claims", shown, [[claim[key] for key in shown] for claim in claims])

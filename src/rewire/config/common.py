@@ -39,6 +39,7 @@ class Tracking(Section):
     mode: Literal["off", "offline", "online"] = Field(description="whether and where runs go")
     project: Text = Field(description="of W&B")
     folder: PathText = Field(description="of the runs")
+    system_metrics: bool = Field(description="use of processors and memory in the runs, too")
 
 
 class ImageData(Section):

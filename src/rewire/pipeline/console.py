@@ -30,3 +30,8 @@ def refuse(errors: Iterable[str], *, code: int = 2) -> NoReturn:
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def run_by_dvc() -> bool:
+    """Whether the pipeline runs this, of which nobody wants to read every table."""
+    return "DVC_STAGE" in os.environ  # DVC sets it for the commands of its stages

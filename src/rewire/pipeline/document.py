@@ -73,6 +73,8 @@ class Document:
         names: of the cells: a pattern with the parts `base`, `seed` and, of variants, `rest`.
         network: configuration group with the network's width.
         kind: what a cell trains, as a word: such cells of one folder have one scale.
+        curves: column of a training's history → what it is, in words and its unit.
+        time: the column that counts how long was trained.
         scales: keys of a profile's own section that other options refer to.
     """
 
@@ -86,6 +88,8 @@ class Document:
     names: re.Pattern[str]
     network: str
     kind: Callable[[Mapping[str, Any]], str]
+    curves: Mapping[str, str]
+    time: str
     scales: tuple[str, ...] = ()
 
     @property

@@ -18,9 +18,11 @@ import yaml
 from rewire.files import write_text
 from rewire.pipeline.document import Document, Stage
 from rewire.pipeline.documents import DOCUMENTS, document_of, module_of
+from rewire.pipeline.dvc_views import CURVES, METRIC_ROWS
 from rewire.sources import PACKAGE, closure
 
 PIPELINE = Path("dvc.yaml")
+TEMPLATE = "trainings"  # .dvc/plots/trainings.json
 HEAD = """\
 # Written by `rewire pipeline` from what the stages declare in
 # src/rewire/{thesis,article}/document.py; a test holds it to that. What to run: params.yaml.
@@ -68,13 +70,17 @@ def pipeline(root: Path) -> str:
     }
     stages["tables"] = tables_stage(root)
     stages["report"] = report_stage()
-    parts = [{"vars": ["params.yaml"]}, *({name: stage} for name, stage in stages.items())]
-    first, *others = [
+    parts = [
+        {"vars": ["params.yaml"]},
+        *({name: stage} for name, stage in stages.items()),
+        {"plots": plots()},
+    ]
+    first, *others, last = [
         yaml.dump(part, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
         for part in parts
     ]
     indented = ("".join(f"  {line}\n" for line in text.splitlines()) for text in others)
-    return f"{HEAD}{first}\nstages:\n" + "\n".join(indented)
+    return f"{HEAD}{first}\nstages:\n" + "\n".join(indented) + f"\n{last}"
 
 
 def cell_stage(name: str, document: Document, root: Path) -> dict[str, Any]:
@@ -121,8 +127,25 @@ def tables_stage(root: Path) -> dict[str, Any]:
             *(key for _, stage in declared for key in stage.params),
             *({shared_file(d, f"profile/{PROFILE}"): Keys(["profile.note"])} for d, _ in declared),
         ],
-        "outs": ["outputs/tables", "outputs/figures"],
+        "metrics": [f"outputs/{METRIC_ROWS}"],
+        "outs": ["outputs/tables", "outputs/figures", f"outputs/{CURVES}"],
     }
+
+
+def plots() -> list[dict[str, Any]]:
+    """What `dvc plots show` draws: a page of curves per document, one plot per quantity."""
+    return [
+        {
+            f"{document.name}: {label}": {
+                "template": TEMPLATE,
+                "x": document.time,
+                "y": {f"outputs/{CURVES}/{document.name}.csv": column},
+                "y_label": label,
+            }
+        }
+        for document in DOCUMENTS
+        for column, label in document.curves.items()
+    ]
 
 
 def report_stage() -> dict[str, Any]:

@@ -241,6 +241,7 @@ def tracked(
         tracking["mode"],
         project=tracking["project"],
         folder=tracking["folder"],
+        system_metrics=tracking["system_metrics"],
         group=document.family(plain),
         job_type=stage,
         name=folder.name,

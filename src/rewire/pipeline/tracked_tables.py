@@ -19,6 +19,7 @@ def tracked_tables(
         tracking["mode"],
         project=tracking["project"],
         folder=tracking["folder"],
+        system_metrics=tracking["system_metrics"],
         group="tables",
         job_type=stage,
         name=f"{document}-{profile}",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewire.progress import Pace
 from rewire.sweep.slots import Slot
 
 PATIENCE = 10.0  # seconds between asking a process to end and ending it
@@ -69,12 +70,18 @@ class Jobs:
         for index in range(len(jobs)):
             waiting.put(index)
 
+        pace = Pace(len(jobs))
+
         def work(slot: Slot) -> None:
             use_cores(slot)
             with contextlib.suppress(queue.Empty):
                 while self.stopped is None:
                     index = waiting.get_nowait()
                     rows[index] = self._run(jobs[index], slot)
+                    if self.stopped is None:
+                        with self._lock:
+                            left = pace.another()
+                        say(f"{jobs[index].label}: {rows[index]['status']}{left}")
 
         with self._stoppable(), ThreadPoolExecutor(len(self._slots)) as pool:
             list(pool.map(work, self._slots))

@@ -24,6 +24,7 @@ from typing import Any
 from rewire.errors import InputError, unknown_name
 from rewire.files import read_json
 from rewire.pipeline.lock import alone
+from rewire.progress import Pace
 from rewire.sweep import slurm_commands as slurm
 from rewire.sweep.local import PATIENCE, Job, Jobs, ends_by_interrupt, outcome, say
 from rewire.sweep.node import Command
@@ -116,6 +117,7 @@ class ClusterJobs(Jobs):
         self._cancelled: float | None = None  # when
         self._full: int | None = None  # jobs on the cluster when it took no more
         self._looked, self._line = float("-inf"), ""
+        self._pace = Pace(0)
 
     def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """See `Jobs.run`; raises `InputError` for jobs that the cluster refuses."""
@@ -129,7 +131,7 @@ class ClusterJobs(Jobs):
         )
         executor.update_parameters(**resources(self._settings, self._at_a_time))
         rows: list[dict[str, Any]] = [{"status": "stopped", "error": "not started"} for _ in jobs]
-        self._waiting = list(range(len(jobs)))
+        self._waiting, self._pace = list(range(len(jobs))), Pace(len(jobs))
         largest = slurm.array_limit() if self._slurm else self._at_a_time
         with self._stoppable():
             while self._submitted or (self._waiting and self.stopped is None):
@@ -271,7 +273,8 @@ class ClusterJobs(Jobs):
             said = f"job {submitted.handle.job_id} ended without a result: {state}"
             row = outcome(1, [said], stopped=self.stopped)
         if row["status"] != "stopped":
-            say(f"{job.label}: {row['error'] or row['status']} (log: {job.log})")
+            left = self._pace.another()
+            say(f"{job.label}: {row['error'] or row['status']} (log: {job.log}){left}")
         return row
 
     def _end(self, number: int) -> None:

@@ -33,6 +33,7 @@ from rewire.pipeline.run_cell import (
     run_cell,
     sibling,
 )
+from rewire.progress import bar, tell
 from rewire.registry import ATTACKS
 from rewire.thesis.evaluate import subset
 from rewire.thesis.report.audit_figure import Sweep, audit_plot
@@ -113,11 +114,14 @@ def examine(
     case, ledger = load_case(config, trained, evaluated, device)
     decided = deciding_pieces(config, "audit") | {"device": device.type}
     found = {}
-    with parts(folder, decided=decided) as part:
-        for name, check in checks(config, case, ledger, source).items():
+    chosen = checks(config, case, ledger, source)
+    shown = bar("audit", total=len(chosen), unit="check")
+    with parts(folder, decided=decided) as part, shown:
+        for name, check in chosen.items():
             found[name] = part(name, check)
+            shown.update()
             for flag in found[name]["flags"]:
-                print(f"flag: {flag['name']}: {flag['reason']}", flush=True)
+                tell(shown, f"flag: {flag['name']}: {flag['reason']}")
     metrics = {
         "images": len(case.data),
         "attack": config["attack"],

@@ -48,6 +48,13 @@ THESIS = Document(
     names=NAME,
     network="model",
     kind=lambda c: c["objective"]["name"],
+    curves={
+        "validation_accuracy": "validation accuracy, %",
+        "train_loss": "training loss",
+        "zero_vectors": "zero vectors, %",
+        "births": "growth per epoch, weights",
+    },
+    time="epoch",
     scales=("epochs", "thin"),
     stages={
         "train": Stage(_SPARSE, outs=(*SELECTIONS.values(), METRICS, HISTORY, *RECORD)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from rewire.attacks.judge import FOOLED_BY
 from rewire.data.batches import EvalBatches
@@ -34,6 +32,7 @@ from rewire.pipeline.run_cell import (
     networks,
     run_cell,
 )
+from rewire.progress import bar
 from rewire.registry import ATTACKS
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
@@ -116,12 +115,12 @@ def withstood(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The ledger of the attacked images, and what `merged` says of the work."""
     chunks = []
-    with tqdm(total=len(attacked), desc=variant, unit="image", disable=not watched()) as bar:
+    with bar(variant, total=len(attacked), unit="image") as shown:
         for start, images in chunked(attacked):
 
             def progress(done: int, total: int, start=start, images=images) -> None:
                 # Images that are wrong without an attack are decided from the start.
-                bar.update(start + len(images) - total + done - bar.n)
+                shown.update(start + len(images) - total + done - shown.n)
 
             def compute(images=images, progress=progress) -> dict[str, Any]:
                 return as_plain(
@@ -129,7 +128,7 @@ def withstood(
                 )
 
             chunks.append(part(f"{variant}-{start:06d}", compute))
-            bar.update(start + len(images) - bar.n)
+            shown.update(start + len(images) - shown.n)
     return merged(chunks)
 
 
@@ -173,8 +172,3 @@ def subset(test: ImageSet, images: int | None) -> ImageSet:
     if not 1 <= images <= len(test):
         raise InputError(f"attack.images is {images}. Allowed: 1 to {len(test)}, or null for all.")
     return first_balanced(test, images)
-
-
-def watched() -> bool:
-    """Whether somebody looks at the terminal: progress bars stay out of logs."""
-    return sys.stderr.isatty()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from rewire.files import writable_folder
 from rewire.models.artifact import load_network
+from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import WEIGHTS
+from rewire.pipeline.dvc_views import write_views
 from rewire.pipeline.made import remark
 from rewire.pipeline.params import PARAMS, read_axes
 from rewire.pipeline.paths import CONF
@@ -51,9 +53,11 @@ def run(config: DictConfig, overrides: list[str]) -> None:
             )
             paths = write_table(table, output / "tables")
             track_table(table, tracker)
-            print("\n" + paths[0].read_text())
+            if not run_by_dvc():
+                print("\n" + paths[0].read_text())
         write_paired(base, axes, output / "tables", profile=profile, tracker=tracker)
         draw(base, output / "figures", axes, tracker)
+    write_views(output, THESIS, rows=numbers(results, axes), trainings=base / "train")
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
 
@@ -61,6 +65,23 @@ def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[st
     """The results of all finished cells of the matrix; a table says which were not run."""
     for name in cells(axes):
         yield from results(base, name, profile)
+
+
+def numbers(
+    results: Sequence[Mapping[str, Any]], axes: dict[str, list]
+) -> dict[str, dict[str, float | None]]:
+    """Cell → what is asked first of its trained network, in percent."""
+    found = {r["folder"]: r["metrics"] for r in results if r["variant"] == "trained"}
+
+    def of(cell: str) -> dict[str, float | None]:
+        metrics = found.get(cell, {})
+        return {
+            "clean": metrics.get("clean", {}).get("accuracy"),
+            "robust": metrics.get("robust", {}).get("accuracy"),
+            "zero vectors": metrics.get("structure", {}).get("zero_vectors", {}).get("percent"),
+        }
+
+    return {cell: of(cell) for cell in cells(axes)}
 
 
 def cells(axes: dict[str, list]) -> Iterator[str]:

@@ -118,7 +118,8 @@ def is_at_work(info: dict[str, Any], *, since: float) -> bool:
         # DVC records its file and arguments; the process may have an interpreter before them.
         arguments = info["cmd"].split()[1:]
         line = " ".join(process.cmdline()).split()
-        return "dvc" in " ".join(line) and line[len(line) - len(arguments) :] == arguments
+        ours = any(name in " ".join(line) for name in ("dvc", "rewire"))  # or `rewire repro`
+        return ours and line[len(line) - len(arguments) :] == arguments
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # that of another user: not known

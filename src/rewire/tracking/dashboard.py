@@ -52,13 +52,38 @@ def overview(runs: Iterable[Mapping[str, str]]) -> str:
     return "\n".join(rows)
 
 
+def print_views(folder: str, runs: Sequence[Mapping[str, str]], chosen: argparse.Namespace) -> None:
+    """Write or create W&B's views of these runs, and say where they are."""
+    from rewire.tracking import views
+
+    if chosen.wandb == "offline":
+        made = views.write(Path(folder), runs, project=chosen.project)
+    else:
+        made = views.create(Path(folder), runs, project=chosen.project, entity=chosen.entity)
+    for place in made:
+        print(f"{'wrote' if chosen.wandb == 'offline' else 'created'} {place}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what is there; in a terminal, go on with W&B's own terminal dashboard."""
     parser = argparse.ArgumentParser(prog="rewire dashboard")
     parser.add_argument("folder", nargs="?", default="outputs/wandb", help="tracking.folder")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="offline",
+        choices=("offline", "online"),
+        help="write W&B's workspace and report as files beside the runs, or create them online",
+    )
+    parser.add_argument("--project", default="rewire", help="tracking.project")
+    parser.add_argument("--entity", help="W&B's account or team (default: your own)")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.folder
     try:
         runs = find_runs(folder)
+        if chosen.wandb:
+            print_views(folder, runs, chosen)
+            return
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

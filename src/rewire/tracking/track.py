@@ -40,9 +40,16 @@ FAST = {
     "silent": True,
     "x_disable_machine_info": True,
     "x_disable_meta": True,
-    "x_disable_stats": True,
     "x_save_requirements": False,
 }
+
+
+# Of the caller: what would overrule the arguments, an agent's values of a sweep (those of the run
+# are what decided its result), and the address of a service of another process.
+INHERITED = (
+    *(WANDB_MODE, "WANDB_DISABLED", "WANDB_RESUME", "WANDB_SERVICE"),
+    "WANDB_SWEEP_PARAM_PATH",
+)
 
 
 @contextmanager
@@ -57,6 +64,7 @@ def track(
     config: Mapping[str, Any],
     folder: str | Path,
     unfinished: str | Path | None = None,
+    system_metrics: bool = False,
 ) -> Iterator[Tracker]:
     """One run, from here to the end of the block; it counts as failed if the block raises.
 
@@ -79,6 +87,7 @@ def track(
             `folder` of that name is this folder, in any other one it is made.
         unfinished: a file that is there as long as the work of the run is unfinished. It keeps
             the run's id, so that work that goes on does so in its own run; delete it at the end.
+        system_metrics: whether W&B records the use of processors and memory beside the curves.
 
     Yields:
         The tracker of the run.
@@ -98,7 +107,7 @@ def track(
         yield NullTracker()
         return
     folder = writable_folder(folder).resolve()
-    with _environment(mode, folder):
+    with environment(mode, folder):
         run = _start(
             mode,
             project=project,
@@ -109,6 +118,7 @@ def track(
             config=plain(config),
             root=run_root(folder),
             unfinished=None if unfinished is None else Path(unfinished),
+            system_metrics=system_metrics,
         )
         failed = True
         try:
@@ -125,13 +135,13 @@ def run_root(folder: Path) -> Path:
 
 
 @contextmanager
-def _environment(mode: str, folder: Path) -> Iterator[None]:
+def environment(mode: str, folder: Path) -> Iterator[None]:
     """W&B's environment variables for one run; all WANDB_* are as before afterwards.
 
     That includes the address of the service, which child processes must not inherit.
     """
     before = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
-    for inherited in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_RESUME", "WANDB_SERVICE"):
+    for inherited in INHERITED:
         os.environ.pop(inherited, None)
     os.environ |= {
         "WANDB_DIR": str(run_root(folder)),
@@ -199,6 +209,7 @@ def _init(
     config: dict[str, Any],
     root: Path,
     unfinished: Path | None,
+    system_metrics: bool,
 ) -> WandbTracker:
     import wandb
 
@@ -226,7 +237,7 @@ def _init(
         # Not by WANDB_DIR alone: W&B reads that once in a process.
         dir=root,
         reinit="create_new",
-        settings=wandb.Settings(**FAST),
+        settings=wandb.Settings(**FAST, x_disable_stats=not system_metrics),
     )
     if unfinished is not None:
         write_json(unfinished, {"id": identity})

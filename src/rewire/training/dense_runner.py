@@ -15,6 +15,7 @@ from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_data
 from rewire.evaluation.accuracy import counted, percent, predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
+from rewire.progress import time_left
 from rewire.registry import HEADS
 from rewire.tracking import Tracker
 from rewire.training.dense_module import DenseClassifier
@@ -142,6 +143,7 @@ class Progress(pl.Callback):
             f"step {step:,}/{trainer.max_steps:,}  loss {loss:.5f}  "
             + (f"validation {validation:.2f} %  " if validation is not None else "")
             + f"{seconds:.0f} s"
+            + time_left(seconds * (trainer.max_steps - step) / self.every)
         )
         self._losses = []
 

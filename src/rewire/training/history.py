@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rewire.models.layout import SparseLayer
+from rewire.progress import time_left
 from rewire.tracking import Tracker
 from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.lean import pl
@@ -110,6 +111,7 @@ class History(pl.Callback):
             f"epoch {row['epoch']}/{trainer.max_epochs}  loss {row['train_loss']:.3f}  "
             + (f"validation {validation:.1f} %  " if validation is not None else "")
             + f"zero vectors {row['zero_vectors']:.2f} %  births {row['births']:,}  {seconds:.0f} s"
+            + time_left(seconds * (trainer.max_epochs - row["epoch"]))
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_json
 from rewire.identity import what_differs
+from rewire.progress import watched
 from rewire.training.checkpoint import AtomicCheckpoints, is_whole
 from rewire.training.lean import pl
 
@@ -47,8 +47,8 @@ def fit(
         every_epochs, every_steps: between two states, 0 for none.
     """
     # Progress bar where somebody watches, lines where a log is written.
-    watched = sys.stderr.isatty()
-    everything = [*callbacks, *([pl.callbacks.TQDMProgressBar(refresh_rate=10)] if watched else [])]
+    bars = [pl.callbacks.TQDMProgressBar(refresh_rate=10)] if watched() else []
+    everything = [*callbacks, *bars]
     resume, saves = None, bool(every_epochs or every_steps)
     if saves:
         folder = writable_folder(checkpoints)
@@ -78,7 +78,7 @@ def fit(
         default_root_dir=checkpoints,
         logger=False,
         enable_checkpointing=saves,
-        enable_progress_bar=watched,
+        enable_progress_bar=bool(bars),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

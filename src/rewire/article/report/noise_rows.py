@@ -13,6 +13,7 @@ from rewire.reporting.text_tables import markdown_table
 
 HEADS = ("sce", "lq", "rq")
 MEAN = "mean of 8"
+AS_PLOTTED = ("G1", "E1")  # how the article makes noise and judges under it
 
 Row = dict[str, Any]
 
@@ -44,6 +45,17 @@ def noise_rows(
         row |= {column: mean_percent(f.get(column) for f in each) for column in each[0]}
         rows.append(row | {MEAN: mean_percent(of_vectors(f, network) for f in each)})
     return rows
+
+
+def noise_numbers(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """What is asked first of an unpruned network: percent clean, and under noise as in the plots.
+
+    Args:
+        result: of `article_noise`, as for `noise_rows`.
+    """
+    rows = noise_rows([result], network=result["network"])
+    (row,) = (row for row in rows if (row["noise"], row["evaluation"]) == AS_PLOTTED)
+    return {"clean": row[CLEAN], "under noise": row[MEAN]}
 
 
 def trainability_rows(results: Iterable[Mapping[str, Any]], *, network: str) -> list[Row]:
