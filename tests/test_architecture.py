@@ -22,7 +22,7 @@ DOORS = {
     "pytorch_lightning": {"training"},
     "wandb": {"tracking"},
     "torchattacks": {"attacks/adapters"},
-    "foolbox": {"attacks/adapters"},
+    "pyautoattack": {"attacks/adapters"},
     "matplotlib": {"reporting", "thesis/report", "article/report"},
     "torchvision": {"data", "_torchvision_hook.py"},
 }

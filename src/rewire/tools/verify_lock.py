@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from rewire.errors import InputError, unknown_name
+from rewire.errors import InputError, missing_package, unknown_name
 from rewire.files import LARGEST_TEXT, check_size, read_bytes
 
 LOCK, IGNORE = "dvc.lock", ".dvcignore"
@@ -82,10 +82,7 @@ def ignored_below(root: Path) -> Ignored:
     try:
         from pathspec import GitIgnoreSpec
     except ImportError as error:
-        raise InputError(
-            "the package 'pathspec' is not installed. It comes with DVC, in the extra "
-            "'rewire[pipeline]'."
-        ) from error
+        raise missing_package("pathspec", extra="pipeline") from error
     path = root / IGNORE
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return GitIgnoreSpec.from_lines([*NEVER_HASHED, *lines]).match_file
