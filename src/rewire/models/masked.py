@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,11 @@ class MaskedNetwork(SparseNetwork):
         mask: (N,) bool, fixed.
     """
 
-    def __init__(self, body: nn.Module, *, p_init: Sequence[float], generator: torch.Generator):
+    mask: Tensor
+
+    def __init__(
+        self, body: nn.Module, *, p_init: Sequence[float | Fraction], generator: torch.Generator
+    ):
         super().__init__(body, p_init=p_init, generator=generator)
         self.theta.data.mul_(self.sign)
         del self.sign

@@ -45,12 +45,11 @@ def structure_report(
         [vector_counts(weight, threshold=NEWBORN_THRESHOLD) for weight in weights.values()]
     )
     occupancy, vectors = np.unique(counts, return_counts=True)
-    known = births is not None and budget is not None
     return {
         **_measures(counts, above, size=sum(layer["size"] for layer in layers)),
         "births": births,
         "budget": budget,
-        "turnover": births / budget if known else None,
+        "turnover": None if births is None or budget is None else births / budget,
         "histogram": {"connected": occupancy.tolist(), "vectors": vectors.tolist()},
         "layers": layers,
     }

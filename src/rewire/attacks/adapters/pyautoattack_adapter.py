@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +71,11 @@ def autoattack_components(
     # As the published chain has it, the squares shrink with the number of queries alone.
     square = SquareAttack(model, n_queries=queries, eps=epsilon, resc_schedule=False)
 
-    def apgd_search(x: Tensor, y: Tensor) -> Tensor:
+    def apgd_search(x: Tensor, y: Tensor, _: int) -> Tensor:
         ce.init_hyperparam(x)
         return ce.attack_single_run(x, y)[3]
 
-    def apgd_targeted(target: int, x: Tensor, y: Tensor) -> Tensor:
+    def apgd_targeted(target: int, x: Tensor, y: Tensor, _: int) -> Tensor:
         apgd.init_hyperparam(x)
         apgd.y_target = model(x).sort(dim=1)[1][:, -target]
         return apgd.attack_single_run(x, y)[3]
@@ -82,16 +84,16 @@ def autoattack_components(
         fab.target_class = target
         return fab.attack_single_run(x, y, use_rand_start=restart > 0, is_targeted=True)
 
-    def random_search(x: Tensor, y: Tensor) -> Tensor:
+    def random_search(x: Tensor, y: Tensor, _: int) -> Tensor:
         square.init_hyperparam(x)
         return square.attack_single_run(x, y)[1]
 
     targets = range(2, min(classes, 10) + 1)
     return [
-        Component("apgd-ce", 0, lambda x, y, _: apgd_search(x, y)),
-        *(Component("apgd-t", t, lambda x, y, _, t=t: apgd_targeted(t, x, y)) for t in targets),
-        *(Component("fab-t", t, lambda x, y, r, t=t: fab_targeted(t, x, y, r)) for t in targets),
-        Component("square", 0, lambda x, y, _: random_search(x, y)),
+        Component("apgd-ce", 0, apgd_search),
+        *(Component("apgd-t", rank, partial(apgd_targeted, rank)) for rank in targets),
+        *(Component("fab-t", rank, partial(fab_targeted, rank)) for rank in targets),
+        Component("square", 0, random_search),
     ]
 
 
@@ -102,12 +104,14 @@ class _ImageNoise(TorchFunctionMode):
     images beside it. Shared are the positions and sizes of Square's squares.
     """
 
-    def __init__(self, *, seed: int, name: str, keys: Sequence[tuple[int, ...]], shared) -> None:
+    def __init__(
+        self, *, seed: int, name: str, keys: Sequence[tuple[int, ...]], shared: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.seed, self.name, self.keys = seed, name, keys
         self.shared = generator(seed, f"{name} schedule", *shared)
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.rand:
             return func(*args, **(kwargs or {}))
         (shape,) = args
