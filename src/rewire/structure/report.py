@@ -15,19 +15,19 @@ NEWBORN_THRESHOLD = 1e-6
 
 
 def structure_report(
-    weights: Mapping[str, np.ndarray], *, births: int | None = None, budget: int | None = None
+    weights: Mapping[str, np.ndarray], *, growth: int | None = None, budget: int | None = None
 ) -> dict[str, Any]:
     """Zero vectors, densities and vector occupancy of a network and of each of its layers.
 
     Args:
         weights: name -> weight (out, kh, kw, in) or (out, in), in network order.
-        births: re-connections over the whole training, if known.
+        growth: re-connections over the whole training, if known.
         budget: K, the number of connections allowed, if known.
 
     Returns:
         `zero_vectors` and `zero_vectors_above_1e-6`: {count, total, percent} at w != 0 and at
-        |w| > 1e-6; `connected`, `size`, `density_percent`; `turnover` = births / budget (None if
-        either is unknown), with `births` and `budget`; `histogram`: {connected, vectors}, the
+        |w| > 1e-6; `connected`, `size`, `density_percent`; `turnover` = growth / budget (None if
+        either is unknown), with `births`, the growth, and `budget`; `histogram`: {connected, vectors}, the
         number of vectors for every occurring number of connected weights; `layers`: a list in
         network order, each with `name`, `shape` and the same measures, so that index 8 is "layer 8"
         of the thesis.
@@ -47,9 +47,9 @@ def structure_report(
     occupancy, vectors = np.unique(counts, return_counts=True)
     return {
         **_measures(counts, above, size=sum(layer["size"] for layer in layers)),
-        "births": births,
+        "births": growth,
         "budget": budget,
-        "turnover": None if births is None or budget is None else births / budget,
+        "turnover": None if growth is None or budget is None else growth / budget,
         "histogram": {"connected": occupancy.tolist(), "vectors": vectors.tolist()},
         "layers": layers,
     }

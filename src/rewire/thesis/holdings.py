@@ -76,6 +76,6 @@ def overview(source: Path, name: str) -> dict[str, Any]:
         "robust %": robust.get("accuracy"),
         "attacked": robust.get("total"),
         "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
-        "births / K": trained["births"] / trained["budget"],
+        "growth / K": trained["births"] / trained["budget"],
         "training, s": provenance.get("seconds"),
     }
