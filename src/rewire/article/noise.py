@@ -39,7 +39,7 @@ from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
 PICTURE = "noise.png"
-TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability arm may choose
+TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability study may choose
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -108,7 +108,7 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
 def trials_of(
     settings: Mapping[str, Any], recipe: Mapping[str, Any]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The runs of the trainability arm as (what they choose, options of `make_noise`).
+    """The runs of the trainability study as (what they choose, options of `make_noise`).
 
     Raises:
         InputError: for a value that is not allowed; nothing has been computed then.

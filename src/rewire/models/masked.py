@@ -14,7 +14,7 @@ from rewire.models.sparse import SparseNetwork
 class MaskedNetwork(SparseNetwork):
     """The same network with w = m·θ: a mask m that never changes, and θ of both signs.
 
-    What a network without rewiring is compared with (spec: static random mask, dense): here a
+    What a network without rewiring is compared with (a fixed random mask, dense): here a
     weight may change its sign, and none dies. Initial weights are those of `SparseNetwork`.
 
     Attributes:
