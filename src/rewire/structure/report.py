@@ -28,9 +28,9 @@ def structure_report(
         `zero_vectors` and `zero_vectors_above_1e-6`: {count, total, percent} at w != 0 and at
         |w| > 1e-6; `connected`, `size`, `density_percent`; `turnover` = growth / budget (None if
         either is unknown), with `births` (the growth) and `budget`; `histogram`: {connected,
-        vectors}, the number of vectors for every occurring number of connected weights; `layers`: a list in
-        network order, each with `name`, `shape` and the same measures, so that index 8 is "layer 8"
-        of the thesis.
+        vectors}, the number of vectors for every occurring number of connected weights; `layers`:
+        a list in network order, each with `name`, `shape` and the same measures, so that index 8
+        is "layer 8" of the thesis.
 
     Raises:
         InputError: if there is no weight, or a shape has no vectors, or the budget is not positive.
