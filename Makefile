@@ -33,9 +33,10 @@ test-engine: setup ## Run the engine's tests on kernels with sanitizers (minutes
 prove-resume: setup ## Kill 100 trainings at random moments; all must end with the bits of undisturbed ones
 	python -m rewire prove-resume
 
-lint: setup ## Check style
+lint: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # An export of the sources, alone or inside another repository: DVC does without git there.
 scm:

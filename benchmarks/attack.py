@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cells import trained_cell
+from benchmarks.foolbox_pgd import foolbox_pgd
 from benchmarks.harness import Row, judged, measure
-from rewire.attacks.adapters.foolbox_adapter import foolbox_pgd
 from rewire.attacks.adapters.torchattacks_adapter import torchattacks_pgd
 from rewire.attacks.judge import judge
 from rewire.attacks.pgd import PGD

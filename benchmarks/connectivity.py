@@ -71,12 +71,12 @@ def run(
             training = timings[f"{strategy} training"]
             connectivity = timings[f"{strategy} connectivity"]
             share = 100 * connectivity.median / training.median
-            births = torch.stack(loop.births).diff(prepend=loop.births[0][None] * 0).tolist()
+            growth = torch.stack(loop.growth).diff(prepend=loop.growth[0][None] * 0).tolist()
             rows.append(
                 {
                     "sparsity": sparsity,
                     "strategy": strategy,
-                    "births": statistics.median(births[warm_up:]),
+                    "growth": statistics.median(growth[warm_up:]),
                     "training step ms": 1e3 * training.median,
                     **connectivity.columns(),
                     **judged("share %", share, at_most=SHARE),

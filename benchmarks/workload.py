@@ -87,7 +87,7 @@ class BareLoop:
         sparsity: of a sparse network.
 
     Attributes:
-        births: re-connections up to each connectivity step, from the start on.
+        growth: re-connections up to each connectivity step, from the start on.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class BareLoop:
         self.optimiser = DecoupledSGD(model.parameters(), **OPTIMISER)
         self.schedule = step_schedule(self.optimiser, total_steps=total_steps)
         self.global_step = 0
-        self.births: list[Tensor] = []
+        self.growth: list[Tensor] = []
         self.rewiring = None
         if strategy is not None:
             self.rewiring = rewiring(model, strategy=strategy, sparsity=sparsity)
@@ -143,7 +143,7 @@ class BareLoop:
 
     def connectivity_step(self) -> None:
         self.rewiring.on_train_batch_end(self, self)
-        self.births.append(torch.as_tensor(self.rewiring.births).sum())
+        self.growth.append(torch.as_tensor(self.rewiring.growth).sum())
 
 
 def rewiring(model: SparseNetwork, *, strategy: str, sparsity: float) -> Rewiring:

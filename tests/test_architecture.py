@@ -23,7 +23,7 @@ DOORS = {
     "wandb": {"tracking"},
     "wandb_workspaces": {"tracking"},
     "torchattacks": {"attacks/adapters"},
-    "foolbox": {"attacks/adapters"},
+    "pyautoattack": {"attacks/adapters"},
     "matplotlib": {"reporting", "thesis/report", "article/report"},
     "torchvision": {"data", "_torchvision_hook.py"},
 }

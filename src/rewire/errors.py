@@ -28,3 +28,11 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return InputError(f"unknown {kind} '{name}'.{hint} Allowed: {', '.join(names)}.")
+
+
+def missing_package(name: str, *, extra: str) -> InputError:
+    """An `InputError` for a package that is not installed, with the extra that brings it."""
+    return InputError(
+        f"the package '{name}' is not installed. It comes with the extra 'rewire[{extra}]': "
+        f"pip install 'rewire[{extra}]'."
+    )

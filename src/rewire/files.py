@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -12,7 +14,7 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 from rewire.errors import InputError
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"  # of a cell
+GAP = "n/a"  # read as a missing number by the usual CSV readers, unlike an empty text by any
 LARGEST_TEXT = 2**28  # bytes of a JSON file; the largest that any stage writes has a few MB
 
 
@@ -199,3 +202,12 @@ def is_whole(folder: str | Path) -> bool:
         return all(sha256(listed_file(folder, name)) == digest for name, digest in files.items())
     except (InputError, OSError, KeyError, TypeError, AttributeError):
         return False
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Rows under a header as CSV text; what is missing (None) is "n/a"."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([GAP if value is None else value for value in row] for row in rows)
+    return buffer.getvalue()

@@ -84,7 +84,7 @@ def test_folder_of_a_trained_cell_is_what_the_stage_says(line, tmp_path, monkeyp
     monkeypatch.setattr(cells, "run_python", lambda *a, env=None: asked.append(a) or f"x\n{line}\n")
     assert str(trained_cell(["sparsity=0.9"], cache=tmp_path)) == "a/train/cell"
     (command,) = asked
-    assert command[:3] == ("-m", "rewire", "thesis", "train", "sparsity=0.9")
+    assert command[:5] == ("-m", "rewire", "thesis", "train", "sparsity=0.9")
     assert f"output={tmp_path}" in command
 
 

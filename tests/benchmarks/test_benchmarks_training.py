@@ -115,7 +115,7 @@ def test_bare_loop_trains():
     for _ in range(40):
         loop.step()
     assert loss() < before - 0.1
-    assert loop.global_step == len(loop.births) == 40
+    assert loop.global_step == len(loop.growth) == 40
     assert int((loop.model.theta > 0).sum()) >= loop.rewiring.budget
     assert not torch.equal(loop.model.theta > 0, connected)
 
@@ -125,4 +125,4 @@ def test_without_a_strategy_nothing_is_rewired():
     dormant = loop.model.theta <= 0
     loop.step()
     assert bool((loop.model.theta[dormant] <= 0).all())
-    assert loop.births == []
+    assert loop.growth == []

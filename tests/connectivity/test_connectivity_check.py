@@ -30,7 +30,7 @@ def step(strategy="random"):
         strategy=STRATEGIES[strategy],
         generator=random,
     )
-    assert int(result.births.sum()) > 5
+    assert int(result.growth.sum()) > 5
     return theta, sign, before, result
 
 
@@ -59,7 +59,7 @@ def test_a_weight_of_an_unconnected_entry_is_named():
 
 def test_wrong_numbers_are_named():
     theta, sign, before, result = step()
-    more = dataclasses.replace(result, births=result.births + torch.tensor([0, 1]))
+    more = dataclasses.replace(result, growth=result.growth + torch.tensor([0, 1]))
     with pytest.raises(ConnectivityError, match=r"layer dense1: .* were re-connected, not"):
         check(theta, sign, before, more)
     twice = torch.cat([result.connected, result.connected[-1:]])

@@ -53,9 +53,9 @@ def test_memory_is_flat_over_connectivity_steps(strategy, steps):
 
     warm = max(200, steps // 10)
     blocks, bytes_before = run(warm)
-    births = int(torch.as_tensor(rewiring.births).sum())
+    growth = int(torch.as_tensor(rewiring.growth).sum())
     more_blocks, bytes_after = run(steps - warm)
-    assert int(torch.as_tensor(rewiring.births).sum()) - births > steps  # it did re-wire
+    assert int(torch.as_tensor(rewiring.growth).sum()) - growth > steps  # it did re-wire
     assert int((model.theta > 0).sum()) >= budget
     # Nothing is kept per step: one small object each would be thousands of blocks.
     assert more_blocks - blocks < steps // 3

@@ -60,7 +60,7 @@ def test_budget_is_met_exactly_and_nothing_else_changes(strategy, network, seed)
     was = before > 0
     n = max(0, budget - int(was.sum()))
     born = (theta != before).nonzero()[:, 0]
-    assert len(born) == n == int(result.births.sum())
+    assert len(born) == n == int(result.growth.sum())
     assert not was[born].any()
     assert (theta[born] == BIRTH).all()
     # Nothing is removed: more than the budget stays connected, counted as surplus.
@@ -69,7 +69,7 @@ def test_budget_is_met_exactly_and_nothing_else_changes(strategy, network, seed)
     assert result.per_layer.tolist() == [int((layer.of(theta) > 0).sum()) for layer in layers]
 
 
-def test_births_are_split_in_proportion_to_layer_size():
+def test_growth_are_split_in_proportion_to_layer_size():
     sizes = torch.tensor([100, 300, 600])
     total = sum(
         split_over_layers(50, sizes=sizes, free=sizes, generator=generator(seed, "test"))
@@ -80,7 +80,7 @@ def test_births_are_split_in_proportion_to_layer_size():
     assert torch.allclose(share, sizes / 1000, atol=4 * (0.25 / 20_000) ** 0.5)
 
 
-def test_births_beyond_a_full_layer_go_to_the_others():
+def test_growth_beyond_a_full_layer_go_to_the_others():
     sizes, free = torch.tensor([1000, 10, 10]), torch.tensor([3, 10, 1])
     counts = split_over_layers(14, sizes=sizes, free=free, generator=generator(0, "test"))
     assert counts.tolist() == [3, 10, 1]
@@ -119,9 +119,9 @@ def test_weighted_takes_neighbours_of_the_largest_weights():
 
 
 def test_vector_follows_the_power_of_the_connections():
-    # 4 inputs with 1, 2, 4 and 0 connections of 64 outputs: births ∝ 1 : 4 : 16 : 0 at γ = 2.
+    # 4 inputs with 1, 2, 4 and 0 connections of 64 outputs: growth ∝ 1 : 4 : 16 : 0 at γ = 2.
     layers = lay_out([("dense", (64, 4))])
-    births = torch.zeros(4)
+    growth = torch.zeros(4)
     for seed in range(600):
         theta = torch.zeros(64, 4)
         for column, count in enumerate([1, 2, 4, 0]):
@@ -129,10 +129,10 @@ def test_vector_follows_the_power_of_the_connections():
         flat = theta.view(-1)
         before = connected_entries(flat)
         sample(flat, layers, budget=len(before) + 5, strategy="vector", seed=seed)
-        births += (flat.view(64, 4) == BIRTH).sum(0)
+        growth += (flat.view(64, 4) == BIRTH).sum(0)
     expected = 3000 * torch.tensor([1, 4, 16, 0]) / 21
-    assert births.sum() == 3000
-    assert ((births - expected).abs() <= 4 * expected.sqrt()).all()
+    assert growth.sum() == 3000
+    assert ((growth - expected).abs() <= 4 * expected.sqrt()).all()
 
 
 @pytest.mark.parametrize("free", [2, 40])

@@ -136,7 +136,7 @@ def trained(precision, objective="natural", steps=4):
     for number, state in loop.optimiser.state_dict()["state"].items():
         found[f"velocity {number}"] = state["velocity"].clone()
     found["connected"] = model.connected().clone()
-    found["births"] = torch.stack(loop.births)
+    found["births"] = torch.stack(loop.growth)
     return found
 
 

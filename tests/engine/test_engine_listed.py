@@ -95,7 +95,7 @@ class Training:
             connected=connected_entries(self.theta.data, alive=alive, others=moving),
         )
         self.connected = result.connected
-        self.history.append((int(result.births.sum()), result.surplus, *movers))
+        self.history.append((int(result.growth.sum()), result.surplus, *movers))
 
     def save_and_load(self) -> None:
         """Go on as a training that was ended and begun again: other objects, the same values."""
@@ -131,10 +131,10 @@ def assert_same_training(*, settle_at=(), load_at=(), **options) -> list[tuple[i
     return ours.history
 
 
-def test_600_steps_with_two_drops_noise_births_and_a_restart_have_the_same_bits(engine):
+def test_600_steps_with_two_drops_noise_growth_and_a_restart_have_the_same_bits(engine):
     history = assert_same_training(settle_at={0, 1, 57, 300, 301, 302, 555}, load_at={333, 334})
-    births, surplus, movers, revived = np.array(history).T
-    assert births.sum() > 1000
+    growth, surplus, movers, revived = np.array(history).T
+    assert growth.sum() > 1000
     assert revived.sum() > 100
     assert (surplus > 0).any()
     assert movers.max() > 0

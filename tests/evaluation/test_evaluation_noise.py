@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rewire.errors import InputError
-from rewire.evaluation.noise import accuracy_under_noise, transfer_matrix
+from rewire.evaluation.noise import accuracy_under_noise
 
 PIXELS, COUNT, VECTORS = 784, 61, 4
 TARGETS = [3, 0, 3, 9]
@@ -99,21 +99,6 @@ def test_logits_that_are_not_finite_are_wrong(data):
     model = Network()
     nn.init.constant_(model.output.bias, torch.nan)
     assert accuracy_under_noise(model, *data)["correct"] == [0] * (1 + VECTORS)
-
-
-def test_transfer_matrix_is_every_network_under_every_noise(data):
-    images, labels, noise = data
-    models = {head: Network(seed=seed) for seed, head in enumerate(["sce", "lq", "rq"])}
-    noises = {"sce": noise, "rq": noise.flip(0) * 0.5}
-    for options in ({}, {"exclude_targets": TARGETS, "evaluation": "E2"}):
-        matrix = transfer_matrix(models, noises, images, labels, **options)
-        assert matrix.shape == (2, 3, 1 + VECTORS)
-        for row, vectors in zip(matrix, noises.values(), strict=True):
-            for cell, model in zip(row, models.values(), strict=True):
-                found = accuracy_under_noise(model, images, labels, vectors, **options)
-                assert cell.tolist() == found["accuracy"]
-    with pytest.raises(InputError, match="Allowed: the same shape"):
-        transfer_matrix(models, {"sce": noise, "lq": noise[:2]}, images, labels)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 from helpers.small import ROOT, SMALL, small
 
-from rewire.pipeline import lock
 from rewire.pipeline.lock import alone
 from rewire.thesis import train
 
@@ -63,7 +63,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, capsys, monkeypatch)
     def refuse(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     for name in ("one", "two"):
         with alone(tmp_path / "locks" / name):
             pass

@@ -19,10 +19,10 @@ ROWS = [
 
 def test_golden_terminal_table() -> None:
     assert summary_table([ROWS[0], {"cell": "x", "status": "failed"}]) == (
-        "cell                    accuracy  seconds  status\n"
-        "----------------------  --------  -------  ------\n"
-        "natural-s0.99-l2-seed0     84.91    12346  done\n"
-        "x                              -        -  failed\n"
+        "cell                      accuracy    seconds  status\n"
+        "----------------------  ----------  ---------  --------\n"
+        "natural-s0.99-l2-seed0       84.91      12346  done\n"
+        "x                                -          -  failed\n"
     )
 
 
@@ -40,7 +40,7 @@ def test_an_empty_sweep_says_so(tmp_path: Path) -> None:
 
 
 def test_columns_without_rows_leave_the_header() -> None:
-    assert summary_table([], ["cell", "accuracy"]) == "cell  accuracy\n----  --------\n"
+    assert summary_table([], ["cell", "accuracy"]) == "cell    accuracy\n------  ----------\n"
 
 
 def test_written_files_hold_full_numbers_and_no_gap(tmp_path: Path) -> None:

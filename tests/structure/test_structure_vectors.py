@@ -101,7 +101,7 @@ def test_report_of_a_network_small_enough_to_count() -> None:
     dense = np.array([[0, 2.0, 0, 1.0], [0, 3.0, 1e-12, 0]])
     conv = np.zeros((2, 1, 2, 1))
     conv[0, 0, 0, 0] = -1.0
-    report = structure_report({"conv": conv, "dense": dense}, births=6, budget=4)
+    report = structure_report({"conv": conv, "dense": dense}, growth=6, budget=4)
     assert report["zero_vectors"] == {"count": 2, "total": 6, "percent": pytest.approx(100 / 3)}
     assert report["zero_vectors_above_1e-6"] == {"count": 3, "total": 6, "percent": 50.0}
     assert (report["connected"], report["size"]) == (5, 12)
@@ -122,15 +122,15 @@ def test_report_of_a_network_small_enough_to_count() -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-@pytest.mark.parametrize(("births", "budget"), [(None, 4), (3, None), (None, None)])
-def test_turnover_is_unknown_unless_births_and_budget_are_known(births, budget) -> None:
-    report = structure_report({"dense": np.eye(2)}, births=births, budget=budget)
+@pytest.mark.parametrize(("growth", "budget"), [(None, 4), (3, None), (None, None)])
+def test_turnover_is_unknown_unless_growth_and_budget_are_known(growth, budget) -> None:
+    report = structure_report({"dense": np.eye(2)}, growth=growth, budget=budget)
     assert report["turnover"] is None
-    assert (report["births"], report["budget"]) == (births, budget)
+    assert (report["births"], report["budget"]) == (growth, budget)
 
 
 def test_no_birth_is_a_turnover_of_zero() -> None:
-    assert structure_report({"dense": np.eye(2)}, births=0, budget=2)["turnover"] == 0.0
+    assert structure_report({"dense": np.eye(2)}, growth=0, budget=2)["turnover"] == 0.0
 
 
 def test_a_diverged_weight_is_not_an_absent_one() -> None:
@@ -145,4 +145,4 @@ def test_impossible_input_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="no weights"):
         structure_report({})
     with pytest.raises(InputError, match="budget 0"):
-        structure_report({"dense": np.eye(2)}, births=1, budget=0)
+        structure_report({"dense": np.eye(2)}, growth=1, budget=0)

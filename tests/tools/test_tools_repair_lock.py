@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,6 @@ from helpers.small import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewire.pipeline.lock import fcntl
 from rewire.tools.repair_lock import AT_WORK, IN_USE, main, mend, mend_lock
 from rewire.tools.verify_lock import main as check
 from rewire.tools.verify_lock import read_lock

@@ -92,7 +92,7 @@ def test_a_flipped_byte_that_dvc_does_not_see_is_found_and_can_be_repaired(pipel
 
     code, out, _ = checked(pipeline, capsys)
     assert code == 1
-    assert [line.split() for line in out.splitlines()[:2]] == [
+    assert [line.split() for line in out.splitlines()[:3:2]] == [
         ["state", "stage", "path"],
         ["damaged", "first@a", "out/a.txt"],
     ]
@@ -114,8 +114,8 @@ def test_deleted_files_and_folders(pipeline, capsys, name, state):
     code, out, _ = checked(pipeline, capsys)
     stage, named = ("first@b", name) if name.startswith("out") else ("second", "folder")
     assert code == 1
-    assert out.splitlines()[1].split() == [state, stage, named]
-    assert len(out.splitlines()) == (4 if state == "damaged" else 3)
+    assert out.splitlines()[2].split() == [state, stage, named]
+    assert len(out.splitlines()) == (5 if state == "damaged" else 4)
 
 
 def test_only_files_that_dvc_hashes_count(pipeline, capsys):
@@ -131,7 +131,7 @@ def test_dependencies_are_rehashed_on_request(pipeline, capsys):
     assert checked(pipeline, capsys)[0] == 0
     code, out, _ = checked(pipeline, capsys, "--deps")
     assert code == 1
-    assert [line.split()[:3] for line in out.splitlines()[1:3]] == [
+    assert [line.split()[:3] for line in out.splitlines()[2:4]] == [
         ["changed", "first@a", "source"],
         ["changed", "first@b", "source"],
     ]

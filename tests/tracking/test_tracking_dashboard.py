@@ -32,9 +32,9 @@ def test_counts_per_group_job_type_and_state(folder, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     assert lines[0][:2] == ["5", "runs"]
     assert lines[1] == ["group", "job", "type", "failed", "finished"]
-    assert lines[2] == ["natural", "attack", "0", "1"]
-    assert lines[3] == ["trades", "train", "1", "3"]
-    assert lines[4][-3:] == ["wandb", "leet", str(folder)]
+    assert lines[3] == ["natural", "attack", "0", "1"]
+    assert lines[4] == ["trades", "train", "1", "3"]
+    assert lines[5][-3:] == ["wandb", "leet", str(folder)]
 
 
 def test_terminal_gets_the_wandb_dashboard(folder, monkeypatch):

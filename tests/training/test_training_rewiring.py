@@ -48,12 +48,12 @@ class Plain(nn.Module):
 
 
 def plain_loop(theta, sign, data, *, epochs, budget):
-    """θ after every step, births per layer and the trained parts; `random` strategy, float64."""
+    """θ after every step, growth per layer and the trained parts; `random` strategy, float64."""
     model = Plain().double()
     variables = [theta.clone().requires_grad_(), *model.parameters()]
     velocity = [torch.zeros_like(v) for v in variables]
     total, step = epochs * len(data), 0
-    path, births = [], np.zeros(3, dtype=int)
+    path, growth = [], np.zeros(3, dtype=int)
     for _ in range(epochs):
         for x, y in data:
             f = 1.0 if step <= int(total / 2) else 0.1 if step <= int(total * 3 / 4) else 0.01
@@ -82,16 +82,16 @@ def plain_loop(theta, sign, data, *, epochs, budget):
                     free = int((part <= 0).sum())
                     if n:
                         part[choose_unconnected(part, int(n), free=free, generator=random)] = 1e-12
-                births += split
+                growth += split
                 path.append(theta.detach().clone())
-    return path, births, model
+    return path, growth, model
 
 
 def test_six_steps_equal_the_plain_loop():
     model, data = network(dtype=torch.float64), batches(3, dtype=torch.float64)
     theta, sign = model.theta.detach().clone(), model.sign.clone()
     budget = int(0.15 * 804)
-    expected, births, plain = plain_loop(theta, sign, data, epochs=2, budget=budget)
+    expected, growth, plain = plain_loop(theta, sign, data, epochs=2, budget=budget)
     fitted = fit(model, data, epochs=2)
 
     assert fitted.gradient.lrs == pytest.approx([0.1] * 4 + [0.01, 0.001], rel=1e-12)
@@ -99,8 +99,8 @@ def test_six_steps_equal_the_plain_loop():
     for ours, theirs in zip(fitted.whole.after, expected, strict=True):
         assert torch.equal(ours > 0, theirs > 0)
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-14)
-    assert fitted.rewiring.births.tolist() == births.tolist()
-    assert births.sum() > budget - 79  # the first fill and more
+    assert fitted.rewiring.growth.tolist() == growth.tolist()
+    assert growth.sum() > budget - 79  # the first fill and more
     torch.testing.assert_close(model.body[8].bias, plain.bias)
     for ours, theirs in ((model.body[1], plain.norm1), (model.body[5], plain.norm2)):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
@@ -117,7 +117,7 @@ def test_every_strategy_trains_with_every_objective(strategy, objective):
     fitted = fit(
         model, batches(3), epochs=2, strategy=strategy, objective=objective, options=options
     )
-    budget, births = fitted.rewiring.budget, 0
+    budget, growth = fitted.rewiring.budget, 0
     signs, moved = model.sign.clone(), set()
     for before, middle, after, last in zip(
         fitted.whole.before,
@@ -137,13 +137,13 @@ def test_every_strategy_trains_with_every_objective(strategy, objective):
         changed = (after != middle) & ~born
         assert (before[changed] > 0).all()  # noise only on what was connected before the step
         assert (after - middle)[changed].abs().max() < 6e-7  # 6 standard deviations at lr .1
-        assert last.births.tolist() == [int(layer.of(born).sum()) for layer in model.layers]
+        assert last.growth.tolist() == [int(layer.of(born).sum()) for layer in model.layers]
         assert last.per_layer.tolist() == [int(layer.of(connected).sum()) for layer in model.layers]
         assert torch.equal(last.connected, connected.nonzero()[:, 0])
-        births += last.births
+        growth += last.growth
         moved.add(bool(changed.any()))
     assert moved == {True}
-    assert fitted.rewiring.births.tolist() == births.tolist()
+    assert fitted.rewiring.growth.tolist() == growth.tolist()
     assert all(np.isfinite(fitted.gradient.losses))
     assert torch.equal(model.sign, signs)
     for name, value in model.state_dict().items():
@@ -166,13 +166,13 @@ def test_a_surplus_is_counted_and_never_removed():
     for middle, after, last in zip(
         fitted.gradient.after, fitted.whole.after, fitted.whole.last, strict=True
     ):
-        assert int(last.births.sum()) == 0
+        assert int(last.growth.sum()) == 0
         assert last.surplus == int((after > 0).sum()) - 80 > 0
         assert abs(int((after > 0).sum()) - int((middle > 0).sum())) <= 2  # noise alone
     surpluses = [last.surplus for last in fitted.whole.last]
     assert fitted.rewiring.surplus_steps == 4
     assert fitted.rewiring.largest_surplus == max(surpluses)
-    assert int(fitted.rewiring.births.sum()) == 0
+    assert int(fitted.rewiring.growth.sum()) == 0
 
 
 def test_an_exactly_met_budget_is_no_surplus():
@@ -211,12 +211,12 @@ def test_history_rows_equal_a_count_by_hand():
         ]
         inside = slice(steps * number, steps * (number + 1))
         theta = fitted.whole.after[inside][-1]
-        births = [int(last.births.sum()) for last in fitted.whole.last]
+        growth = [int(last.growth.sum()) for last in fitted.whole.last]
         assert (row["epoch"], row["step"]) == (number + 1, steps * (number + 1))
         assert row["train_loss"] == pytest.approx(np.mean(fitted.whole.losses[inside]), abs=2e-6)
         assert row["connected"] == int((theta > 0).sum())
-        assert row["births"] == sum(births[inside])
-        assert row["turnover"] == sum(births[: inside.stop]) / fitted.rewiring.budget
+        assert row["births"] == sum(growth[inside])
+        assert row["turnover"] == sum(growth[: inside.stop]) / fitted.rewiring.budget
         total = 27 + 36 + 96
         assert row["zero_vectors"] == pytest.approx(100 * sum(zero_vectors(theta, layers)) / total)
         for layer in layers:
@@ -250,17 +250,17 @@ def test_tracker_receives_steps_and_epochs(log_every):
     for step, metrics in steps:
         assert metrics["train/loss"] == pytest.approx(fitted.whole.losses[step - 1])
         last = fitted.whole.last[step - 1]
-        assert metrics["train/births"] == int(last.births.sum())
+        assert metrics["train/growth"] == int(last.growth.sum())
         assert metrics["train/surplus"] == last.surplus
     final = {f"epoch/{name}": value for name, value in fitted.history.rows[0].items()}
     assert fitted.tracker.logged[-1] == (4, final)
 
 
-def test_births_fill_layers_that_start_empty():
+def test_growth_fill_layers_that_start_empty():
     model = SparseNetwork(body(), p_init=[0.5, 0.0, 0.1], generator=generator(0, "test"))
     fitted = fit(model, batches(2), strategy="weighted", density=0.3)
     assert int(fitted.whole.last[0].per_layer[1]) > 0
-    assert (fitted.whole.last[0].births > 0).all()
+    assert (fitted.whole.last[0].growth > 0).all()
 
 
 def test_toy_layout_is_the_one_that_the_loop_assumes():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
+from tabulate import tabulate
 from torch import Tensor
 
 from rewire.article.noise_vectors import (
@@ -38,7 +39,7 @@ from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
 PICTURE = "noise.png"
-TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability arm may choose
+TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability study may choose
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -107,7 +108,7 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
 def trials_of(
     settings: Mapping[str, Any], recipe: Mapping[str, Any]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The runs of the trainability arm as (what they choose, options of `make_noise`).
+    """The runs of the trainability study as (what they choose, options of `make_noise`).
 
     Raises:
         InputError: for a value that is not allowed; nothing has been computed then.
@@ -162,9 +163,8 @@ def tell(metrics: Mapping[str, Any], tracker: Tracker) -> None:
         [column, *(float(values[number]) for values in shares.values())]
         for number, column in enumerate(metrics["columns"])
     ]
-    print(f"accuracy %  {'  '.join(shares)}  (E1 unclipped, E2 clipped to [0, 1])")
-    for column, *values in rows:
-        print(f"{column:<10}" + "".join(f"{value:7.2f}" for value in values))
+    print("accuracy % (E1 unclipped, E2 clipped to [0, 1])")
+    print(tabulate(rows, ["", *shares], floatfmt=".2f"))
     tracker.summary(
         {"clean accuracy": rows[0][1]}
         | {f"mean accuracy/{name}": float(values[1:].mean()) for name, values in shares.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from tabulate import tabulate
 
 from rewire.article.noise_vectors import judged, load_inputs
 from rewire.attacks.universal import EVALUATIONS, column_labels
@@ -107,9 +108,7 @@ def tell(own: str, metrics: Mapping[str, Any], tracker: Tracker) -> None:
         for number, column in enumerate(metrics["columns"])
     ]
     print(f"accuracy % of head {own} under noise made on (E1 unclipped, E2 clipped to [0, 1])")
-    print(" " * 10 + "".join(f"{name:>8}" for name in shares))
-    for column, *values in rows:
-        print(f"{column:<10}" + "".join(f"{value:8.2f}" for value in values))
+    print(tabulate(rows, ["", *shares], floatfmt=".2f"))
     tracker.summary(
         {f"mean accuracy/{name}": float(values[1:].mean()) for name, values in shares.items()}
     )

@@ -1,7 +1,7 @@
 """AutoAttack "standard" in the L-infinity ball (Croce and Hein 2020), on survivors only.
 
 Four attacks without parameters to tune, one after the other: APGD on the cross-entropy, APGD-T and
-FAB-T against every other class, and the black-box Square attack. They come from torchattacks; the
+FAB-T against every other class, and the black-box Square attack. They come from pyautoattack; the
 chain, the verdicts and the record of which attack fooled which image are ours.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rewire.attacks.adapters.torchattacks_adapter import Component, autoattack_components
+from rewire.attacks.adapters.pyautoattack_adapter import Component, autoattack_components
 from rewire.attacks.judge import (
     CLEAN_WRONG,
     FOOLED_BY,
@@ -82,7 +82,7 @@ class AutoAttack:
 
         Raises:
             InputError: for tensors of different lengths, fewer than four classes, or if
-                torchattacks is not installed.
+                pyautoattack is not installed.
         """
         check_aligned(x, y, indices)
         size = self.batch_size or (256 if x.device.type == "cpu" else 1024)

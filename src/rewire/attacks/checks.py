@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from rewire.errors import InputError
 
 
-def check_real(name: str, value: object, *, above: float, at_most: float = math.inf) -> None:
+def check_real(name: str, value: Any, *, above: float, at_most: float = math.inf) -> None:
     """Refuse a `value` that is not a finite number with above < value <= at_most.
 
     Raises:
@@ -19,7 +20,7 @@ def check_real(name: str, value: object, *, above: float, at_most: float = math.
         raise InputError(f"{name} is {value!r}. Allowed: a number above {above:g}{upper}.")
 
 
-def check_count(name: str, value: object, *, at_least: int = 1) -> None:
+def check_count(name: str, value: Any, *, at_least: int = 1) -> None:
     """Refuse a `value` that is not a whole number of at least `at_least`.
 
     Raises:

@@ -51,6 +51,26 @@ def full_float32(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(matmul)
 
 
+@contextmanager
+def library_call(model: nn.Module, device: torch.device, *, seed: int) -> Iterator[None]:
+    """Where another library attacks: `attack_mode` in float32, its draws decided by `seed`.
+
+    Such libraries draw from the global RNG, which comes back unchanged, and some call `backward`,
+    which would add to the `.grad` of every trainable parameter.
+    """
+    devices = [device] if device.type == "cuda" else []
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with full_float32(device), attack_mode(model), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+
 def upcast(logits: Tensor) -> Tensor:
     """Logits in float32 at least: losses are taken in float32 also where a model runs in bf16."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

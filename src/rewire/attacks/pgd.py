@@ -100,6 +100,7 @@ class PGD:
         """
         check_aligned(x, y, indices)
         full = self._for(x.device)
+        assert full.batch_size is not None
         passes = [("pgd", full, 0)]
         if self.first_pass_steps is not None:
             quick = replace(full, steps=self.first_pass_steps, restarts=1, step_size=None)
@@ -157,11 +158,14 @@ class PGD:
         decided, steps_run = total - len(waiting), 0
 
         # The batch: what the host decides is kept on the CPU, the rest beside the model.
+        size, every = self.batch_size, self.check_every
+        assert size is not None
+        assert every is not None
         row = restart = age = torch.empty(0, dtype=torch.int64)
         point, clean, label = x[:0], x[:0], y[:0]
         fooled = torch.empty(0, dtype=torch.bool, device=x.device)
         while waiting or len(row):
-            free = self.batch_size - len(row)
+            free = size - len(row)
             jobs = [waiting.popleft() for _ in range(min(free, len(waiting)))]
             if jobs:
                 new_row, new_restart = torch.tensor(jobs).unbind(1)
@@ -174,7 +178,7 @@ class PGD:
                 fooled = torch.cat([fooled, torch.zeros_like(here, dtype=torch.bool)])
 
             # A restart judges its start and one iterate per step; nobody goes beyond its last.
-            ahead = min(self.check_every, self.steps + 1 - int(age.max()))
+            ahead = min(every, self.steps + 1 - int(age.max()))
             for _ in range(ahead):
                 judged = point
                 point, fooled = self._step(model, judged, clean, label, fooled)

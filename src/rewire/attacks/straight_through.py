@@ -57,7 +57,9 @@ def straight_through(
         yield
 
 
-def filled_weights(model: nn.Module, *, share: float, seed: int) -> list[tuple[nn.Module, Tensor]]:
+def filled_weights(
+    model: nn.Module, *, share: float, seed: int
+) -> list[tuple[SparseConv2d | SparseLinear, Tensor]]:
     """(layer, its weight with ±m on the unconnected entries) of every sparse layer that has any."""
     layers = [m for m in model.modules() if isinstance(m, SparseConv2d | SparseLinear)]
     filled = []

@@ -91,7 +91,7 @@ def _sparsity(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _audit(config: Mapping[str, Any]) -> Iterator[str]:
-    """What the examination of a robust accuracy cannot do."""
+    """What the sanity checks of a robust accuracy cannot do."""
     if config["attack"]["name"] != "pgd":
         yield f"attack.name is '{config['attack']['name']}'. Allowed for the stage audit: pgd."
     for option in ("epsilons", "step_sweep"):

@@ -47,8 +47,8 @@ def check_connectivity(
             "an unconnected entry has a weight": (layer.of(weights) != 0) & ~is_connected,
         }
         problems = [problem for problem, where in broken.items() if where.any()]
-        if made != int(result.births[number]):
-            problems.append(f"{made} entries were re-connected, not {int(result.births[number])}")
+        if made != int(result.growth[number]):
+            problems.append(f"{made} entries were re-connected, not {int(result.growth[number])}")
         if problems:
             raise ConnectivityError(f"step {step}, layer {layer.name}: {'; '.join(problems)}")
     expected = max(budget, int(before.sum()))

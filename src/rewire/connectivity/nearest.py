@@ -146,7 +146,8 @@ def _look_beside(source, *, theta, places, generator) -> tuple[Tensor, Tensor, i
 def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tensor, Tensor | int]:
     """A `Look` at a shell; what does not exist or is connected is FAR."""
     centre, sizes, strides = places.coordinates(source)
-    index, distance, inside = source, 0, True
+    index, distance = source, torch.zeros_like(source)
+    inside = torch.ones_like(source, dtype=torch.bool)
     for axis, offset in enumerate(shell.offsets.to(source.device).unbind(-1)):
         at = centre[axis] + offset
         inside = (at >= 0) & (at < sizes[axis]) & inside

@@ -33,13 +33,13 @@ class Connectivity:
     Attributes:
         connected: (C,) sorted flat indices with θ > 0.
         per_layer: (L,) connected entries of each layer.
-        births: (L,) re-connections of this step in each layer.
+        growth: (L,) re-connections of this step in each layer.
         surplus: connected entries beyond the budget, revived by momentum.
     """
 
     connected: Tensor
     per_layer: Tensor
-    births: Tensor
+    growth: Tensor
     surplus: int
 
 
@@ -103,13 +103,13 @@ def sample_connectivity(
     per_layer = connected_per_layer(connected, layers)
     sizes = torch.tensor([layer.size for layer in layers])
     n = max(0, budget - len(connected))
-    births = split_over_layers(
+    growth = split_over_layers(
         n, sizes=sizes, free=sizes - per_layer.cpu(), generator=_on_cpu(generator)
     )
     starts = [0, *per_layer.cumsum(0).tolist()]
     demands = [
         Demand(layer, connected[starts[number] : starts[number + 1]], count)
-        for number, (layer, count) in enumerate(zip(layers, births.tolist(), strict=True))
+        for number, (layer, count) in enumerate(zip(layers, growth.tolist(), strict=True))
         if count
     ]
     if demands:
@@ -119,8 +119,8 @@ def sample_connectivity(
     assert len(connected) >= budget, "a strategy re-connected an entry twice"
     return Connectivity(
         connected=connected,
-        per_layer=per_layer.cpu() + births,
-        births=births,
+        per_layer=per_layer.cpu() + growth,
+        growth=growth,
         surplus=len(connected) - budget,
     )
 

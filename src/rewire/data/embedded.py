@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def save_embedded(
         folder: where to write; made if it does not exist.
     """
     packed, folder = subset(dataset), Path(folder)
-    table = {}
+    table: dict[str, Any] = {}
     for split, data in splits.items():
         with atomic_path(folder / f"{packed.prefix}{split}.webp") as path:
             sheet = Image.fromarray(_to_sheet(data.images.numpy()))

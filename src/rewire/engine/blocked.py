@@ -29,7 +29,8 @@ class Blocked:
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
-        return tuple(self.data.shape[1:4])
+        channels, height, width = self.data.shape[1:4]
+        return channels, height, width
 
     def call(self) -> tuple[int, ...]:
         """What the kernels ask for: storage, images, channels, height, width."""

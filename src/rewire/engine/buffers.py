@@ -22,6 +22,8 @@ _free: dict[int, list[int]] = defaultdict(list)
 class _Buffer:
     """Memory that an array borrows; back in the pool when the array is gone."""
 
+    __array_interface__: dict[str, object]
+
     def __init__(self, size: int):
         # A few sizes serve all: at most an eighth is wasted.
         step = 1 << max(12, size.bit_length() - 4)

@@ -52,7 +52,8 @@ class Inference:
         """Float images (B, C, H, W) in [0, 1] → logits (B, classes), float32."""
         if x.ndim != 4:
             raise InputError(f"images of shape {tuple(x.shape)}. Allowed: (B, C, H, W).")
-        x, shape = x.float(), tuple(x.shape[1:])
+        _, channels, height, width = x.shape
+        x, shape = x.float(), (channels, height, width)
         if 0 < len(x) <= SINGLY:
             if shape not in self._single:
                 geometry = self._plan.geometry(shape, torch.float32)

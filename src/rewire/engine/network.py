@@ -80,14 +80,15 @@ class SparseRunner:
     def forward(self, model: SparseNetwork, x: Tensor, lent: Lent) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
         storage = torch.get_autocast_dtype("cpu") if autocast else torch.float32
-        index = self._index(model, tuple(x.shape[1:]), storage, lent)
+        _, channels, height, width = x.shape
+        index = self._index(model, (channels, height, width), storage, lent)
         sizes = [layer.size for layer in index.layers]
         weights = Weights(lent.values.split(sizes), index.layers, constant=lent.constant)
         with torch.autocast("cpu", enabled=False):
             return self.plan(x.float(), weights, storage)
 
     def _index(
-        self, model: SparseNetwork, image: tuple[int, ...], storage: torch.dtype, lent: Lent
+        self, model: SparseNetwork, image: tuple[int, int, int], storage: torch.dtype, lent: Lent
     ) -> Index:
         """The index of the connectivity with the weights that are lent."""
         key = (image, storage)

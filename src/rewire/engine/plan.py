@@ -70,11 +70,9 @@ class Plan:
                     pool, last = True, after
                     self._absorbed.add(last)
                 before = self._special.get(node.args[0])
-                alone = isinstance(before, Conv) and len(node.args[0].users) == 1
-                alone = alone and calls[node.args[0].target] == 1
-                self._special[node] = Norm(
-                    module, relu=relu, pool=pool, follows=before if alone else None
-                )
+                alone = len(node.args[0].users) == 1 and calls[node.args[0].target] == 1
+                follows = before if isinstance(before, Conv) and alone else None
+                self._special[node] = Norm(module, relu=relu, pool=pool, follows=follows)
             elif id(module) in numbers:
                 kind = Conv if isinstance(module, SparseConv2d) else Linear
                 self._special[node] = kind(module, numbers[id(module)])
@@ -177,7 +175,7 @@ class Plan:
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls."""
-        return self._modules[node.target] if node.op == "call_module" else None
+        return self._modules[str(node.target)] if node.op == "call_module" else None
 
     def _ordinary(
         self,
@@ -186,23 +184,23 @@ class Plan:
         called: Callable[[nn.Module], nn.Module],
     ) -> Any:
         """An operation that is not sparse: in blocked form if it treats all lanes alike."""
-        args = [held[a] if isinstance(a, fx.Node) else a for a in node.args]
+        target: Any = node.target
+        args: Any = [held[a] if isinstance(a, fx.Node) else a for a in node.args]
         if args and all(isinstance(a, Blocked) for a in args):
             if self.is_sum(node):
                 return Blocked(args[0].data + args[1].data, args[0].images)
             if _is_relu(node, self._modules):
                 return Blocked(F.relu(args[0].data), args[0].images)
-        args, kwargs = (
-            fx.node.map_arg(given, lambda each: plain(held[each]))
-            for given in (list(node.args), node.kwargs)
+        args, kwargs = fx.node.map_arg(
+            (list(node.args), node.kwargs), lambda each: plain(held[each])
         )
         if node.op == "call_module":
-            return called(self._modules[node.target])(*args, **kwargs)
+            return called(self._modules[target])(*args, **kwargs)
         if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
+            return getattr(args[0], target)(*args[1:], **kwargs)
         if node.op == "get_attr":
-            return operator.attrgetter(node.target)(self.body)
-        return node.target(*args, **kwargs)
+            return operator.attrgetter(target)(self.body)
+        return target(*args, **kwargs)
 
 
 def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
@@ -236,14 +234,14 @@ def _known_norm(module: nn.Module) -> bool:
 
 def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return isinstance(modules[node.target], nn.ReLU)
+        return isinstance(modules[str(node.target)], nn.ReLU)
     return node.op == "call_function" and node.target in (F.relu, torch.relu)
 
 
 def _is_pool(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op != "call_module" or not isinstance(modules[node.target], nn.MaxPool2d):
+    pool = modules[str(node.target)] if node.op == "call_module" else None
+    if not isinstance(pool, nn.MaxPool2d):
         return False
-    pool = modules[node.target]
     sizes = pool.kernel_size, pool.stride, pool.padding, pool.dilation
     return sizes in ((2, 2, 0, 1), ((2, 2), (2, 2), (0, 0), (1, 1))) and not (
         pool.ceil_mode or pool.return_indices

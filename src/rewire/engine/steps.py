@@ -60,7 +60,8 @@ class Norm:
     def __init__(
         self, module: nn.BatchNorm2d, *, relu: bool, pool: bool, follows: Conv | None
     ) -> None:
-        self.module, self.relu, self.pool = module, relu, pool
+        self.module: Any = module  # with weights and running statistics: see `_known_norm`
+        self.relu, self.pool = relu, pool
         self.follows = follows  # the convolution that nothing else reads
 
     @torch.no_grad()
@@ -73,7 +74,7 @@ class Norm:
     def __call__(self, x: Any, weights: Weights, storage: torch.dtype) -> Blocked:
         norm = self.module
         x = x if isinstance(x, Blocked) else pack(x, storage)
-        tail = {"relu": self.relu, "pool": self.pool}
+        tail: Any = {"relu": self.relu, "pool": self.pool}
         if not norm.training:
             statistics = norm.running_mean, norm.running_var
             trained = norm.weight.requires_grad or norm.bias.requires_grad
@@ -99,7 +100,9 @@ def plain(x: Any) -> Any:
     return unpack(x) if isinstance(x, Blocked) else x
 
 
-def geometry_of(module: nn.Module, shape: torch.Size, storage: torch.dtype) -> Geometry:
+def geometry_of(
+    module: SparseConv2d | SparseLinear, shape: torch.Size, storage: torch.dtype
+) -> Geometry:
     """Shape of a sparse layer and its maps, for inputs of a shape (B, C, H, W) or (B, in)."""
     inputs = module.storage_shape[-1]
     if shape[1] != inputs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -103,8 +103,8 @@ class Case:
         return f"{100 * images / len(self.data):.1f} % of {len(self.data):,} images"
 
 
-def finding(numbers: dict[str, Any], **flags: str | None) -> dict[str, Any]:
-    """The result of a check; flags are name (underscores for spaces) = reason, or None."""
+def finding(numbers: dict[str, Any], **flags: str | Literal[False] | None) -> dict[str, Any]:
+    """The result of a check; flags are name (underscores for spaces) = reason, or nothing."""
     raised = [{"name": n.replace("_", " "), "reason": r} for n, r in flags.items() if r]
     return {"numbers": numbers, "flags": raised}
 

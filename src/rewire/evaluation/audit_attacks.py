@@ -122,11 +122,12 @@ def straight_through_attack(
     Args:
         leaks, dormant: as in `straight_through`; one run for each leak.
     """
-    alive = case.take(case.robust.nonzero().flatten()) if case.robust.any() else None
+    rows = case.robust.nonzero().flatten()
     attack = replace(case.attack, steps=steps, step_size=None, restarts=1)
-    fooled = torch.zeros(int(case.robust.sum()), dtype=torch.bool)
+    fooled = torch.zeros(len(rows), dtype=torch.bool)
     each = []
-    for leak in leaks if alive is not None else ():
+    for leak in leaks if len(rows) else ():
+        alive = case.take(rows)
         with straight_through(alive.model, leak=leak, dormant=dormant, seed=seed):
             found = attack.attack(
                 alive.model, alive.x, alive.data.labels, indices=alive.data.indices

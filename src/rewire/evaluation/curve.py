@@ -19,6 +19,7 @@ from rewire.attacks.mode import attack_mode, full_float32
 from rewire.attacks.universal import apply_noise
 from rewire.errors import unknown_name
 from rewire.evaluation.noise import check_judged
+from rewire.models.dense import DenseNetwork
 
 Setting = TypeVar("Setting")
 Layer = tuple[Tensor, Tensor]
@@ -30,7 +31,7 @@ FEATURE_BATCH = 100  # convolutions of so few images stay in a CPU's caches
 
 @torch.no_grad()
 def pruning_curve(
-    model: nn.Module,
+    model: DenseNetwork,
     pruned: Callable[[Setting], AbstractContextManager[Any]],
     settings: Sequence[Setting],
     images: Tensor,
@@ -133,7 +134,7 @@ def _some(flags: Tensor) -> Tensor:
     return indices if len(indices) else torch.zeros(1, dtype=torch.int64, device=flags.device)
 
 
-def _dense_layers(model: nn.Module, x: Tensor) -> dict[str, nn.Linear]:
+def _dense_layers(model: DenseNetwork, x: Tensor) -> dict[str, nn.Linear]:
     """The prunable dense layers and the output layer by the names of their inputs, in order."""
     weights = [*model.matrices().values(), model.output_matrix()]
     modules = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -141,20 +142,20 @@ def _dense_layers(model: nn.Module, x: Tensor) -> dict[str, nn.Linear]:
     return dict(zip(model.inputs_of(x), layers, strict=True))
 
 
-def _check_chain(model: nn.Module, x: Tensor, first: str, layers: Sequence[nn.Linear]) -> None:
+def _check_chain(model: DenseNetwork, x: Tensor, first: str, layers: Sequence[nn.Linear]) -> None:
     chain = [(_packed(layer.weight), _packed(layer.bias)) for layer in layers]
     logits = _logits(_inputs(model, x, first), None, chain)
     same = torch.allclose(logits, model(x), rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     assert same, f"not a chain of dense layers with ReLU from '{first}' on: {type(model).__name__}"
 
 
-def _inputs(model: nn.Module, x: Tensor, name: str) -> Tensor:
+def _inputs(model: DenseNetwork, x: Tensor, name: str) -> Tensor:
     """What one matrix is multiplied by, (B, in)."""
     return torch.cat([model.inputs_of(part)[name] for part in x.split(FEATURE_BATCH)])
 
 
 def _columns(
-    model: nn.Module, x: Tensor, noise: Tensor, evaluation: str, name: str, pixels: bool
+    model: DenseNetwork, x: Tensor, noise: Tensor, evaluation: str, name: str, pixels: bool
 ) -> list[Tensor]:
     """Inputs of one matrix without noise and under every vector; the images, if it sees pixels."""
     every = [x, *(apply_noise(x, vector, evaluation=evaluation) for vector in noise)]

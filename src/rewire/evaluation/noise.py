@@ -7,7 +7,7 @@ as in the article's plots and table.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,42 +69,6 @@ def accuracy_under_noise(
         "images": counted.tolist(),
         "accuracy": (correct / np.maximum(counted, 1)).tolist(),
     }
-
-
-def transfer_matrix(
-    models: Mapping[str, nn.Module],
-    noises: Mapping[str, Tensor],
-    images: Tensor,
-    labels: Tensor,
-    **options: Any,
-) -> np.ndarray:
-    """Accuracy of every network under the noise of every network.
-
-    Args:
-        models: H networks by head, e.g. sce, lq and rq.
-        noises: (V, pixels) by the head on which they were generated; G heads, one V.
-        images, labels, options: see `accuracy_under_noise`.
-
-    Returns:
-        float64 (G, H, 1 + V): generated on, evaluated on, and none with the vectors. The mean
-        over the vectors is `matrix[..., 1:].mean(axis=-1)`.
-
-    Raises:
-        InputError: as `accuracy_under_noise`, or for heads with other numbers of vectors.
-    """
-    shapes = {name: tuple(noise.shape) for name, noise in noises.items()}
-    if len(set(shapes.values())) != 1:
-        raise InputError(f"noise of shapes {shapes}. Allowed: the same shape for all heads.")
-    every = torch.cat(list(noises.values()))
-    vectors = len(every) // len(noises)
-    if (targets := options.get("exclude_targets")) is not None:
-        options["exclude_targets"] = list(targets) * len(noises)
-    matrix = np.empty((len(noises), len(models), 1 + vectors))
-    for column, model in enumerate(models.values()):
-        found = accuracy_under_noise(model, images, labels, every, **options)["accuracy"]
-        matrix[:, column, 0] = found[0]
-        matrix[:, column, 1:] = np.reshape(found[1:], (len(noises), vectors))
-    return matrix
 
 
 def check_judged(

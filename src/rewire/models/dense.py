@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class DenseNetwork(nn.Module):
                 for number, (inputs, outputs) in enumerate(pairwise([features, *units]), start=1)
             }
         )
-        self.output = nn.utils.skip_init(nn.Linear, units[-1], CLASSES)
+        self.output: nn.Linear = nn.utils.skip_init(nn.Linear, units[-1], CLASSES)
         self.dropout = dropout
         self._dropout_generator: torch.Generator | None = None
         self._initialise(generator)
@@ -107,15 +108,16 @@ class DenseNetwork(nn.Module):
         convolution and 0.01 for the output; cut at 2 sigma, so the realised deviation is 0.88
         sigma.
         """
-        sigmas: list[tuple[nn.Module, float]] = [
+        sigmas: list[tuple[nn.Conv2d | nn.Linear, float]] = [
             (conv, math.sqrt(3 / (SIDE + conv.kernel_size[0] ** 2 * conv.out_channels)))
-            for conv in self.filters.values()
+            for conv in self.convolutions().values()
         ]
         sigmas += [
             (layer, math.sqrt(3 / (layer.in_features + layer.out_features)))
-            for layer in self.hidden.values()
+            for layer in self._dense().values()
         ]
         for layer, sigma in [*sigmas, (self.output, OUTPUT_SIGMA)]:
+            assert layer.bias is not None
             nn.init.trunc_normal_(
                 layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma, generator=source
             )
@@ -124,17 +126,20 @@ class DenseNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, dropout=self.dropout if self.training else "none", inputs={})
 
-    def matrices(self) -> dict[str, nn.Parameter]:
+    def matrices(self) -> dict[str, Tensor]:
         """The weights (out, in) of the hidden dense layers by name, in network order."""
-        return {name: layer.weight for name, layer in self.hidden.items()}
+        return {name: layer.weight for name, layer in self._dense().items()}
 
-    def output_matrix(self) -> nn.Parameter:
+    def output_matrix(self) -> Tensor:
         """The weights (10, in) of the output layer, which `inputs_of` calls "output"."""
         return self.output.weight
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
         """The convolutions by name, in network order; none in an ANN."""
-        return dict(self.filters.items())
+        return cast(dict[str, nn.Conv2d], dict(self.filters.items()))
+
+    def _dense(self) -> dict[str, nn.Linear]:
+        return cast(dict[str, nn.Linear], dict(self.hidden.items()))
 
     def inputs_of(self, x: Tensor) -> dict[str, Tensor]:
         """What every weight matrix is multiplied by for images `x`, dropout aside.
@@ -161,12 +166,12 @@ class DenseNetwork(nn.Module):
         connect = dropout == "dropconnect"
         if self.filters:
             x = x.reshape(len(x), 1, SIDE, SIDE)
-        for number, conv in enumerate(self.filters.values(), start=1):
+        for number, conv in enumerate(self.convolutions().values(), start=1):
             thin = connect and number < len(self.filters)
             weight = self._thinned(conv.weight) if thin else conv.weight
             x = F.relu(F.conv2d(x, weight, conv.bias, padding=conv.padding))
         x = x.flatten(1)
-        for name, layer in self.hidden.items():
+        for name, layer in self._dense().items():
             inputs[name] = x
             weight = self._thinned(layer.weight) if connect else layer.weight
             x = F.relu(F.linear(x, weight, layer.bias))

@@ -79,12 +79,16 @@ def build_model(
     middle = len(sizes) - first - last
     if middle < 0:
         raise InputError(f"p_init_first and p_init_last name more than the {len(sizes)} layers")
-    p_init = [*p_init_first, *[p_init_factor * (1 - sparsity)] * middle, *p_init_last]
+    p_init: Sequence[float | Fraction] = [
+        *p_init_first,
+        *[p_init_factor * (1 - sparsity)] * middle,
+        *p_init_last,
+    ]
     if connectivity == STATIC:
         budget = connection_budget(sum(sizes), sparsity)
         p_init = _filled(p_init, sizes, budget, slice(first, first + middle))
     if connectivity == DENSE:
-        p_init = [1] * len(sizes)
+        p_init = [1.0] * len(sizes)
     network = SparseNetwork if connectivity == REWIRED else MaskedNetwork
     model = network(body, p_init=p_init, generator=generator(seed, "model"))
     if connectivity != DENSE:
@@ -104,7 +108,7 @@ def _check_budget(model: SparseNetwork, sparsity: float) -> None:
 
 
 def _filled(
-    p_init: Sequence[float], sizes: Sequence[int], budget: int, middle: slice
+    p_init: Sequence[float | Fraction], sizes: Sequence[int], budget: int, middle: slice
 ) -> list[Fraction | float]:
     """Fractions that connect exactly `budget` weights: those given, and evenly in `middle`."""
     filled: list[Fraction | float] = list(p_init)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from rewire.models.sparse import SparseNetwork
 class MaskedNetwork(SparseNetwork):
     """The same network with w = m·θ: a mask m that never changes, and θ of both signs.
 
-    What a network without rewiring is compared with (spec: static random mask, dense): here a
+    What a network without rewiring is compared with (a fixed random mask, dense): here a
     weight may change its sign, and none dies. Initial weights are those of `SparseNetwork`.
 
     Attributes:
@@ -21,7 +22,11 @@ class MaskedNetwork(SparseNetwork):
         mask: (N,) bool, fixed.
     """
 
-    def __init__(self, body: nn.Module, *, p_init: Sequence[float], generator: torch.Generator):
+    mask: Tensor
+
+    def __init__(
+        self, body: nn.Module, *, p_init: Sequence[float | Fraction], generator: torch.Generator
+    ):
         super().__init__(body, p_init=p_init, generator=generator)
         self.theta.data.mul_(self.sign)
         del self.sign

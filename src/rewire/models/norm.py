@@ -17,6 +17,10 @@ class BatchNorm2d(nn.BatchNorm2d):
     Takes and returns (B, C, H, W) of any floating type.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any, Protocol
 
 import torch
@@ -33,7 +34,7 @@ class SparseConv2d(nn.Module):
         # oneDNN's 1×1 kernel with strides writes past its memory where a block of input channels is
         # not full (github.com/uxlfoundation/oneDNN/issues/6035): the strides are taken before it.
         self._picks = kernel == 1 and stride > 1 and padding == 0 and inputs % 16 != 0
-        self.weight: Tensor | None = None
+        self.weight: Any = None  # a tensor inside `SparseNetwork.materialised`
 
     def forward(self, x: Tensor) -> Tensor:
         if self._picks and x.is_cpu:
@@ -48,7 +49,7 @@ class SparseLinear(nn.Module):
         super().__init__()
         self.storage_shape = (outputs, inputs)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.weight: Tensor | None = None
+        self.weight: Any = None  # a tensor inside `SparseNetwork.materialised`
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -106,7 +107,12 @@ class SparseNetwork(nn.Module):
         InputError: if `p_init` has another length or a value outside [0, 1].
     """
 
-    def __init__(self, body: nn.Module, *, p_init: Sequence[float], generator: torch.Generator):
+    theta: nn.Parameter
+    sign: Tensor
+
+    def __init__(
+        self, body: nn.Module, *, p_init: Sequence[float | Fraction], generator: torch.Generator
+    ):
         super().__init__()
         self.body = body
         named = [
@@ -140,6 +146,7 @@ class SparseNetwork(nn.Module):
         """Sorted flat indices (K,) with a weight; found anew only after θ was changed."""
         if self._known is None or self._known[0] != _state_of(self.theta):
             self.know_connected((self.flat_weights() != 0).nonzero()[:, 0])
+        assert self._known is not None
         return self._known[1]
 
     def know_connected(self, connected: Tensor) -> None:
@@ -165,7 +172,7 @@ class SparseNetwork(nn.Module):
         modules = self._modules_with_weight
         outer = [module.weight for module in modules]
         if outer[0] is not None:
-            weights = [w.detach() for w in outer] if detach else outer
+            weights = tuple(w.detach() for w in outer) if detach else tuple(outer)
         else:
             theta = self.theta.detach() if detach else self.theta
             weights = self._lent(theta, self._weight_type())
@@ -241,7 +248,9 @@ def _state_of(tensor: Tensor) -> tuple:
     return tensor._version, tensor.data_ptr()
 
 
-def initial_theta(layer: SparseLayer, p_init: float, *, generator: torch.Generator) -> Tensor:
+def initial_theta(
+    layer: SparseLayer, p_init: float | Fraction, *, generator: torch.Generator
+) -> Tensor:
     """|truncated He normal| on ⌊p_init·size⌋ random entries, exactly 0 elsewhere: (size,).
 
     The standard deviation √(2/fan-in) is that of the dense layer, not rescaled by the density, and
@@ -258,7 +267,7 @@ def initial_theta(layer: SparseLayer, p_init: float, *, generator: torch.Generat
     return theta
 
 
-def check_p_init(p_init: Sequence[float], layers: Sequence[SparseLayer]) -> None:
+def check_p_init(p_init: Sequence[float | Fraction], layers: Sequence[SparseLayer]) -> None:
     if len(p_init) != len(layers):
         raise InputError(
             f"p_init has {len(p_init)} values for {len(layers)} sparse layers "

@@ -23,11 +23,12 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
     """A readable id such as `natural-s0.99-l2-seed0` or `ann-lq-seed0`.
 
     What changes the stage's result without being an axis is appended, so that a variant never
-    takes the place of the standard cell: the `arm` that an experiment names, and overrides, as in
-    `…-seed0-trainer.epochs=3`. Options that change no result are not (`rewire.identity`).
+    takes the place of the standard cell: the variant (`arm`) that an experiment names, and
+    overrides, as in `…-seed0-trainer.epochs=3`. Options that change no result are not
+    (`rewire.identity`).
 
     Raises:
-        InputError: if an axis or the arm cannot be part of a folder's name.
+        InputError: if an axis or the variant cannot be part of a folder's name.
     """
     document = document_of(stage)
     name = document.base(config) + (f"-{config['arm']}" if config["arm"] else "")

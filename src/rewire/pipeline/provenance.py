@@ -14,8 +14,7 @@ PACKAGES = (
     "torchvision",
     "pytorch-lightning",
     "numpy",
-    "torchattacks",
-    "foolbox",
+    "pyautoattack",
     "scipy",
 )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rewire.data.images import ImageSet
 from rewire.data.load import load_data
 from rewire.errors import InputError
-from rewire.files import MANIFEST, writable_folder, write_json, write_manifest, write_text
+from rewire.files import MANIFEST, csv_text, writable_folder, write_json, write_manifest, write_text
 from rewire.identity import decisive
 from rewire.models.artifact import check_listed
 from rewire.pipeline.cells import cell_of, own_folder, source_folder
@@ -254,8 +252,4 @@ def tracked(
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
     """Rows with equal keys as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), ([row[column] for column in rows[0]] for row in rows))

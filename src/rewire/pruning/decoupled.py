@@ -121,12 +121,13 @@ class DecoupledLayer:
     @property
     def entries(self) -> int:
         """Number of stored weights; zeros that are stored count."""
-        return self.weight.nnz if sparse.issparse(self.weight) else self.weight.size
+        return self.weight.size if isinstance(self.weight, np.ndarray) else self.weight.nnz
 
     def active_entries(self, mean: np.ndarray) -> int:
         """Number of stored weights whose input has a mean (in,) other than 0."""
         outputs = self.weight.shape[1]
-        each = np.diff(self.weight.indptr) if sparse.issparse(self.weight) else outputs
+        weight = self.weight
+        each = outputs if isinstance(weight, np.ndarray) else np.diff(weight.indptr)
         return int(((mean != 0) * each).sum())
 
 
@@ -252,7 +253,7 @@ def logits_of(networks: Sequence[DecoupledNetwork], images: np.ndarray) -> list[
     return [network._through(x, shared, len(network.layers)) for network in networks]
 
 
-def _bias(module: nn.Module, outputs: int, dtype: Any) -> np.ndarray:
+def _bias(module: nn.Linear | nn.Conv2d, outputs: int, dtype: Any) -> np.ndarray:
     if module.bias is None:
         return np.zeros(outputs, dtype)
     return module.bias.detach().cpu().numpy().astype(dtype)

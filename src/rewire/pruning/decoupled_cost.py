@@ -39,11 +39,17 @@ def scipy_product(matrix: sparse.csr_array, x: np.ndarray) -> Callable[[], np.nd
 def torch_product(matrix: sparse.csr_array, x: np.ndarray) -> Callable[[], torch.Tensor]:
     """PyTorch's compressed sparse rows; transposed beforehand, for it wants them on the left."""
     turned = matrix.T.tocsr()
-    index = [torch.from_numpy(part.astype(np.int64)) for part in (turned.indptr, turned.indices)]
+    starts, columns = (
+        torch.from_numpy(a.astype(np.int64)) for a in (turned.indptr, turned.indices)
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         left = torch.sparse_csr_tensor(
-            *index, torch.from_numpy(turned.data), size=turned.shape, check_invariants=True
+            starts,
+            columns,
+            torch.from_numpy(turned.data),
+            size=turned.shape,
+            check_invariants=True,
         )
     right = torch.from_numpy(np.ascontiguousarray(x.T))
     return lambda: (left @ right).T

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewire.errors import InputError
+from rewire.models.dense import DenseNetwork
 from rewire.rng import generator
 
 
@@ -26,7 +27,7 @@ def metric_images(images: Tensor, *, count: int | None, seed: int, index: int = 
 
 @torch.no_grad()
 def mean_inputs(
-    model: nn.Module,
+    model: DenseNetwork,
     images: Tensor,
     *,
     count: int | None = None,
@@ -64,7 +65,7 @@ def mean_inputs(
     return means
 
 
-def _mean_inputs(model: nn.Module, images: Tensor, batch_size: int) -> dict[str, Tensor]:
+def _mean_inputs(model: DenseNetwork, images: Tensor, batch_size: int) -> dict[str, Tensor]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

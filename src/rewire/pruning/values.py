@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rewire.errors import InputError, unknown_name
+from rewire.models.dense import DenseNetwork
 from rewire.registry import Registry
 from rewire.rng import generator
 
@@ -23,8 +25,8 @@ Masks = dict[str, Tensor]
 Ratio = float | Mapping[str, float]
 """Share of weights that go: the same of every ranked matrix, or matrix name → its own."""
 
-Metric = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
-"""(weight (out, in), mean input (in,), generator) → (out, in); the smallest values go first."""
+Metric = Callable[[Tensor, Any, torch.Generator], Tensor]
+"""(weight (out, in), mean input (in,) or None, generator) → (out, in); the smallest go first."""
 
 METRICS: Registry[Metric] = Registry("pruning metric")
 NEED_MEANS = ("activated", "mean_x")
@@ -32,31 +34,31 @@ PIXELS = 28 * 28
 
 
 @METRICS.register("absolute")
-def absolute(weight: Tensor, mean: Tensor | None, source: torch.Generator) -> Tensor:
+def absolute(weight: Tensor, mean: Any, source: torch.Generator) -> Tensor:
     """|w|."""
     return weight.abs()
 
 
 @METRICS.register("activated")
-def activated(weight: Tensor, mean: Tensor | None, source: torch.Generator) -> Tensor:
+def activated(weight: Tensor, mean: Any, source: torch.Generator) -> Tensor:
     """|mean over images of w_ij · x_i|, which is |w_ij| · |mean x_i|."""
     return weight.abs() * mean.abs()
 
 
 @METRICS.register("mean_x")
-def mean_x(weight: Tensor, mean: Tensor | None, source: torch.Generator) -> Tensor:
+def mean_x(weight: Tensor, mean: Any, source: torch.Generator) -> Tensor:
     """|mean x_i| without the weight: a control that removes whole inputs."""
     return mean.abs().expand_as(weight)
 
 
 @METRICS.register("random")
-def random(weight: Tensor, mean: Tensor | None, source: torch.Generator) -> Tensor:
+def random(weight: Tensor, mean: Any, source: torch.Generator) -> Tensor:
     """Uniform in [0, 1), drawn on the CPU: the same for every device."""
     return torch.rand(weight.shape, generator=source).to(weight.device)
 
 
 @torch.no_grad()
-def weight_matrices(model: nn.Module, *, include_output: bool = False) -> dict[str, nn.Parameter]:
+def weight_matrices(model: DenseNetwork, *, include_output: bool = False) -> dict[str, Tensor]:
     """The weight matrices (out, in) of `model` by name, in network order.
 
     `include_output` adds the output layer, under the name that `model.inputs_of` gives it.
@@ -72,7 +74,7 @@ def weight_matrices(model: nn.Module, *, include_output: bool = False) -> dict[s
 
 @torch.no_grad()
 def score(
-    model: nn.Module,
+    model: DenseNetwork,
     metric: str,
     *,
     means: Mapping[str, Tensor] | None = None,
@@ -218,7 +220,7 @@ def sparsity(masks: Mapping[str, Tensor]) -> float:
 
 
 @contextmanager
-def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+def apply_masks(model: DenseNetwork, masks: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     """`model` with weights times mask; the exact weights come back afterwards.
 
     Args:

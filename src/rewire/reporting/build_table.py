@@ -234,6 +234,7 @@ def _summarise(
         low, high = wilson_interval(*found[0].counts)
         return found[0].value, (100 * low, 100 * high), "images"
     mean, half = mean_interval([measured.value for measured in found])
+    assert half is not None  # of two values or more
     return mean, (mean - half, mean + half), "seeds"
 
 

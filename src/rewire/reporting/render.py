@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
+from rewire.files import GAP, csv_text
 from rewire.reporting.table import (
     COMPARABLE_PROFILE,
     DIFFERS,
@@ -17,8 +16,6 @@ from rewire.reporting.table import (
     Table,
 )
 
-# Read as a missing number by the usual CSV readers, unlike an empty text as one by none.
-ABSENT = "n/a"
 NOT_AUDITED = "not audited"
 DAGGER = "†"  # behind a number whose examination raised flags
 
@@ -66,27 +63,16 @@ def to_csv(table: Table) -> str:
 
     `flags` are the reasons for doubt, "none" or "not audited"; "n/a" if it is no robust accuracy.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    columns = ["row", "column", "ours", "ci95_low", "ci95_high", "interval", "n"]
-    writer.writerow([*columns, "published", "difference", "verdict", "unit", "profile", "flags"])
     robust = {row.label for row in table.spec.rows if row.metric.startswith(ROBUST)}
+    rows = []
     for cell in table.cells:
+        ours = cell.verdict if cell.ours is None else cell.ours
         low, high = cell.ci95 or (None, None)
-        values = [low, high, cell.interval, cell.n, cell.published, cell.difference]
-        writer.writerow(
-            [
-                cell.row,
-                cell.column,
-                cell.verdict if cell.ours is None else _plain(cell.ours),
-                *(_plain(value) for value in values),
-                cell.verdict,
-                table.spec.unit,
-                table.profile,
-                _flags(cell, robust),
-            ]
-        )
-    return buffer.getvalue()
+        numbers = [ours, low, high, cell.interval, cell.n, cell.published, cell.difference]
+        tail = [cell.verdict, table.spec.unit, table.profile, _flags(cell, robust)]
+        rows.append([cell.row, cell.column, *map(_plain, numbers), *tail])
+    header = ["row", "column", "ours", "ci95_low", "ci95_high", "interval", "n", "published"]
+    return csv_text([*header, "difference", "verdict", "unit", "profile", "flags"], rows)
 
 
 def to_latex(table: Table) -> str:
@@ -256,7 +242,7 @@ def _flags(cell: Cell, robust_rows: set[str]) -> str:
         return NOT_AUDITED
     if cell.flags:
         return "; ".join(cell.flags)
-    return "none" if cell.row in robust_rows and cell.n else ABSENT
+    return "none" if cell.row in robust_rows and cell.n else GAP
 
 
 def _amount(value: float, unit: str) -> str:
@@ -265,10 +251,8 @@ def _amount(value: float, unit: str) -> str:
     return f"{value:g} {'point' if value == 1 else 'points'}"
 
 
-def _plain(value: float | str | None) -> str:
-    if value is None:
-        return ABSENT
-    return f"{round(value, 6):z.6g}" if isinstance(value, float) else str(value)
+def _plain(value: float | str | None) -> int | str | None:
+    return f"{round(value, 6):z.6g}" if isinstance(value, float) else value
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

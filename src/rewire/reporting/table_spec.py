@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -
 
 
 def _check_keys(
-    raw: Any, required: set[str], where: str, *, optional: set[str] = frozenset()
+    raw: Any, required: set[str], where: str, *, optional: AbstractSet[str] = frozenset()
 ) -> None:
     if not isinstance(raw, Mapping):
         raise InputError(f"{where} is {raw!r}. Allowed: a mapping with {sorted(required)}.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewire.files import write_json, write_text
+from tabulate import tabulate
+
+from rewire.files import csv_text, write_json, write_text
 
 ABSENT = "-"
 
@@ -24,18 +24,10 @@ def summary_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | No
     columns = list(columns) if columns is not None else _all_columns(rows)
     if not columns:
         return "no results\n"
-    lines = [columns, *([format_value(row.get(name)) for name in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    numeric = [_is_numeric(row.get(name) for row in rows) for name in columns]
-    padded = [
-        "  ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([padded[0], rule, *padded[1:]]) + "\n"
+    lines = [[format_value(row.get(name)) for name in columns] for row in rows]
+    right = [_is_numeric(row.get(name) for row in rows) for name in columns]
+    sides = ["right" if numeric else "left" for numeric in right]
+    return tabulate(lines, columns, colalign=sides, disable_numparse=True) + "\n"
 
 
 def write_summary(
@@ -53,7 +45,7 @@ def write_summary(
     values = [{column: _finite(row.get(column)) for column in columns} for row in rows]
     paths = [Path(folder) / f"{name}{suffix}" for suffix in (".md", ".csv", ".json")]
     write_text(paths[0], _markdown(values, columns))
-    write_text(paths[1], _csv(values, columns))
+    write_text(paths[1], csv_text(columns, (row.values() for row in values)))
     write_json(paths[2], values)
     return paths
 
@@ -94,12 +86,3 @@ def _markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     lines = [list(columns), ["---:" if flag else "---" for flag in right], *body]
     cleaned = [[" ".join(text.split()).replace("|", r"\|") for text in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in cleaned) + "\n"
-
-
-def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow("n/a" if row[column] is None else row[column] for column in columns)
-    return buffer.getvalue()

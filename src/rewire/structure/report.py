@@ -15,22 +15,22 @@ NEWBORN_THRESHOLD = 1e-6
 
 
 def structure_report(
-    weights: Mapping[str, np.ndarray], *, births: int | None = None, budget: int | None = None
+    weights: Mapping[str, np.ndarray], *, growth: int | None = None, budget: int | None = None
 ) -> dict[str, Any]:
     """Zero vectors, densities and vector occupancy of a network and of each of its layers.
 
     Args:
         weights: name -> weight (out, kh, kw, in) or (out, in), in network order.
-        births: re-connections over the whole training, if known.
+        growth: re-connections over the whole training, if known.
         budget: K, the number of connections allowed, if known.
 
     Returns:
         `zero_vectors` and `zero_vectors_above_1e-6`: {count, total, percent} at w != 0 and at
-        |w| > 1e-6; `connected`, `size`, `density_percent`; `turnover` = births / budget (None if
-        either is unknown), with `births` and `budget`; `histogram`: {connected, vectors}, the
-        number of vectors for every occurring number of connected weights; `layers`: a list in
-        network order, each with `name`, `shape` and the same measures, so that index 8 is "layer 8"
-        of the thesis.
+        |w| > 1e-6; `connected`, `size`, `density_percent`; `turnover` = growth / budget (None if
+        either is unknown), with `births` (the growth) and `budget`; `histogram`: {connected,
+        vectors}, the number of vectors for every occurring number of connected weights; `layers`:
+        a list in network order, each with `name`, `shape` and the same measures, so that index 8
+        is "layer 8" of the thesis.
 
     Raises:
         InputError: if there is no weight, or a shape has no vectors, or the budget is not positive.
@@ -45,12 +45,11 @@ def structure_report(
         [vector_counts(weight, threshold=NEWBORN_THRESHOLD) for weight in weights.values()]
     )
     occupancy, vectors = np.unique(counts, return_counts=True)
-    known = births is not None and budget is not None
     return {
         **_measures(counts, above, size=sum(layer["size"] for layer in layers)),
-        "births": births,
+        "births": growth,
         "budget": budget,
-        "turnover": births / budget if known else None,
+        "turnover": None if growth is None or budget is None else growth / budget,
         "histogram": {"connected": occupancy.tolist(), "vectors": vectors.tolist()},
         "layers": layers,
     }

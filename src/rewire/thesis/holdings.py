@@ -18,7 +18,7 @@ from rewire.thesis.document import THESIS
 from rewire.thesis.shown import EXAMINED, derived
 
 REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
-STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a cell without an arm
+STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a standard cell, no variant
 Row = Mapping[str, Any]
 
 
@@ -45,17 +45,17 @@ def axes_of(names: Sequence[str]) -> dict[str, list]:
 
 
 def specifications() -> list[Path]:
-    """All tables of the first document: the thesis's own, then those of arms and baselines."""
+    """All tables of the first document: the thesis's own, then those of variants and baselines."""
     return [
         *sorted((CONF / THESIS.name / "table").glob("thesis_*.yaml")),
-        *sorted((CONF / THESIS.name / "table" / "arms").glob("*.yaml")),
+        *sorted((CONF / THESIS.name / "table" / "variants").glob("*.yaml")),
     ]
 
 
 def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Of the results of every cell, `rows`, those that a table is about.
 
-    Tables that name no cells are about the standard ones: an arm has the same axes.
+    Tables that name no cells are about the standard ones: a variant has the same axes.
     """
     chosen = [name for name in rows if spec.axis == "cell" or STANDARD.fullmatch(name)]
     return [row for name in chosen for row in rows[name]]
@@ -76,6 +76,6 @@ def overview(source: Path, name: str) -> dict[str, Any]:
         "robust %": robust.get("accuracy"),
         "attacked": robust.get("total"),
         "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
-        "births / K": trained["births"] / trained["budget"],
+        "growth / K": trained["births"] / trained["budget"],
         "training, s": provenance.get("seconds"),
     }

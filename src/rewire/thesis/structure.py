@@ -38,7 +38,7 @@ def report(
         model = open_network(source, spec=spec)
         weights = {name: weight.numpy() for name, weight in model.weights().items()}
         metrics[variant] = structure_report(
-            weights, births=trained.get("births"), budget=trained.get("budget")
+            weights, growth=trained.get("births"), budget=trained.get("budget")
         )
         images.append(f"{variant}.png")
         pixels = matrix_plot(dense_panels(weights), path=folder / images[-1], suptitle=variant)

@@ -33,7 +33,7 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
     )
     weights = {name: weight.numpy() for name, weight in trained.model.weights().items()}
     structure = structure_report(
-        weights, births=trained.metrics["births"], budget=trained.metrics["budget"]
+        weights, growth=trained.metrics["births"], budget=trained.metrics["budget"]
     )
     metrics = trained.metrics | {"structure": structure}
     spec = model_spec(config["model"])

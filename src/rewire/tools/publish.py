@@ -141,7 +141,7 @@ def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str
 
 def caption(path: Path) -> str:
     """What a picture shows, from its name."""
-    name = path.parent.name + ": examination" if path.stem == "audit_curves" else path.stem
+    name = path.parent.name + ": sanity checks" if path.stem == "audit_curves" else path.stem
     return name.replace("_", " ")
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from rewire.errors import InputError
 from rewire.files import write_text
-from rewire.pipeline.lock import fcntl
 from rewire.tools.verify_lock import LOCK, read_lock
 
 IN_USE, AT_WORK = Path(".dvc", "tmp", "rwlock"), Path(".dvc", "tmp", "lock")
@@ -35,11 +35,10 @@ def mend(root: Path) -> list[str]:
     Nothing is done while a DVC is writing there: what is half-written then is so for a moment.
     """
     with contextlib.ExitStack() as held:
-        if fcntl is not None and (root / AT_WORK).is_file():
-            handle = held.enter_context(open(root / AT_WORK, "rb+"))
+        if (root / AT_WORK).is_file():
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                held.enter_context(FileLock(root / AT_WORK, blocking=False))
+            except Timeout:
                 return []
         records = (root / IN_USE, root / OF_EXPERIMENTS)
         return [*mend_lock(root / LOCK), *(line for r in records for line in mend_in_use(r))]

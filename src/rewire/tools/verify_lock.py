@@ -1,7 +1,9 @@
 """Rehash what dvc.lock vouches for: `rewire check` names damaged and lost files.
 
 DVC itself believes a file whose size and time of change are as it remembers; this command reads
-every byte, as after a power cut or on a copied folder.
+every byte, as after a power cut or on a copied folder. DVC's own builder of hashes could be called
+instead, but it is no documented interface, needs DVC where the results lie, and waits forever at a
+pipe in a folder.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from pathlib import Path
 
 import yaml
 
-from rewire.errors import InputError, unknown_name
+from rewire.errors import InputError, missing_package, unknown_name
 from rewire.files import LARGEST_TEXT, check_size, read_bytes
+from rewire.reporting.text_tables import summary_table
 
 LOCK, IGNORE = "dvc.lock", ".dvcignore"
 NEVER_HASHED = (".hg/", ".git/", ".git", ".dvc/")  # what DVC leaves out anywhere
@@ -82,10 +85,7 @@ def ignored_below(root: Path) -> Ignored:
     try:
         from pathspec import GitIgnoreSpec
     except ImportError as error:
-        raise InputError(
-            "the package 'pathspec' is not installed. It comes with DVC, in the extra "
-            "'rewire[pipeline]'."
-        ) from error
+        raise missing_package("pathspec", extra="pipeline") from error
     path = root / IGNORE
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return GitIgnoreSpec.from_lines([*NEVER_HASHED, *lines]).match_file
@@ -165,10 +165,11 @@ def report(faults: list[tuple[Entry, str]], looked_at: int) -> str:
     """The table of what is wrong, or one line if all is whole."""
     if not faults:
         return f"whole: all {looked_at:,} files and folders looked at are as {LOCK} says"
-    rows = [("state", "stage", "path"), *((s, entry.stage, entry.path) for entry, s in faults)]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{s:<{widths[0]}}  {stage:<{widths[1]}}  {path}" for s, stage, path in rows]
-    lines.append(f"{len(faults):,} of {looked_at:,} are not as {LOCK} says")
+    rows = [{"state": s, "stage": entry.stage, "path": entry.path} for entry, s in faults]
+    lines = [
+        summary_table(rows).rstrip(),
+        f"{len(faults):,} of {looked_at:,} are not as {LOCK} says",
+    ]
     if any(state == "damaged" for _, state in faults):
         lines.append("delete the damaged ones, then `dvc repro` restores or makes them again")
     return "\n".join(lines)

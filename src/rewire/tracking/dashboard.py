@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from rewire.errors import InputError
 from rewire.files import read_json
 from rewire.tracking.track import run_root
@@ -44,12 +46,11 @@ def overview(runs: Iterable[Mapping[str, str]]) -> str:
     runs = list(runs)
     states = sorted({run["state"] for run in runs})
     counts = Counter((run["group"], run["job_type"], run["state"]) for run in runs)
-    lines = [["group", "job type", *states]]
-    for group, job_type in sorted({(run["group"], run["job_type"]) for run in runs}):
-        lines.append([group, job_type, *(str(counts[group, job_type, name]) for name in states)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    return "\n".join(rows)
+    lines = [
+        [group, job_type, *(counts[group, job_type, name] for name in states)]
+        for group, job_type in sorted({(run["group"], run["job_type"]) for run in runs})
+    ]
+    return tabulate(lines, ["group", "job type", *states])
 
 
 def print_views(folder: str, runs: Sequence[Mapping[str, str]], chosen: argparse.Namespace) -> None:

@@ -16,11 +16,11 @@ class FixedConnectivity(pl.Callback):
         budget: connected weights.
 
     Attributes:
-        births, surplus_steps, largest_surplus: 0, as nothing is ever re-connected.
+        growth, surplus_steps, largest_surplus: 0, as nothing is ever re-connected.
         last: the connectivity that never changes.
     """
 
-    births = surplus_steps = largest_surplus = 0
+    growth = surplus_steps = largest_surplus = 0
     last: Connectivity | None = None
 
     def __init__(self, *, budget: int) -> None:
@@ -31,6 +31,6 @@ class FixedConnectivity(pl.Callback):
         self.last = Connectivity(
             connected=connected,
             per_layer=connected_per_layer(connected, layers).cpu(),
-            births=torch.zeros(len(layers), dtype=torch.int64),
+            growth=torch.zeros(len(layers), dtype=torch.int64),
             surplus=0,
         )

@@ -58,12 +58,12 @@ class History(pl.Callback):
         self.report = report
         self.rows: list[dict[str, Any]] = []
         self._steps: list[dict[str, Tensor]] = []
-        self._births_before = 0
+        self._growth_before = 0
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._steps = []
-        self._births_before = int(torch.as_tensor(self.rewiring.births).sum())
+        self._growth_before = int(torch.as_tensor(self.rewiring.growth).sum())
         self._started = time.perf_counter()
 
     def on_train_batch_end(
@@ -75,14 +75,14 @@ class History(pl.Callback):
             last = self.rewiring.last
             step |= {
                 "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
-                "train/births": int(last.births.sum()),
+                "train/growth": int(last.growth.sum()),
                 "train/surplus": last.surplus,
             }
             self.tracker.log(step, step=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         layers, last = module.model.layers, self.rewiring.last
-        births = int(torch.as_tensor(self.rewiring.births).sum())
+        growth = int(torch.as_tensor(self.rewiring.growth).sum())
         zero = zero_vector_counts(last.connected, layers)
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name in self._steps[0]:
@@ -95,8 +95,8 @@ class History(pl.Callback):
             row |= self.selections.row
         row |= {
             "connected": len(last.connected),
-            "births": births - self._births_before,
-            "turnover": births / self.rewiring.budget,
+            "births": growth - self._growth_before,
+            "turnover": growth / self.rewiring.budget,
             "zero_vectors": 100 * sum(zero) / sum(layer.vectors for layer in layers),
         }
         for layer, count in zip(layers, last.per_layer.tolist(), strict=True):
@@ -110,7 +110,7 @@ class History(pl.Callback):
         self.report(
             f"epoch {row['epoch']}/{trainer.max_epochs}  loss {row['train_loss']:.3f}  "
             + (f"validation {validation:.1f} %  " if validation is not None else "")
-            + f"zero vectors {row['zero_vectors']:.2f} %  births {row['births']:,}  {seconds:.0f} s"
+            + f"zero vectors {row['zero_vectors']:.2f} %  growth {row['births']:,}  {seconds:.0f} s"
             + time_left(seconds * (trainer.max_epochs - row["epoch"]))
         )
 

@@ -31,7 +31,7 @@ class Rewiring(pl.Callback):
         check: whether to check what every step left behind (`connectivity.check`).
 
     Attributes:
-        births: (L,) re-connections of each layer since the start.
+        growth: (L,) re-connections of each layer since the start.
         surplus_steps: steps after which momentum had revived more than the budget.
         largest_surplus: the most that it had revived beyond the budget.
         last: the `Connectivity` after the last step.
@@ -49,7 +49,7 @@ class Rewiring(pl.Callback):
         self.budget = budget
         self.seed = seed
         self.check = check
-        self.births: Tensor | int = 0
+        self.growth: Tensor | int = 0
         self.surplus_steps = 0
         self.largest_surplus = 0
         self.last: Connectivity | None = None
@@ -73,7 +73,7 @@ class Rewiring(pl.Callback):
         # global_step was counted up by the optimiser step that has just been made.
         self.last = self._sample(module.model, step=trainer.global_step)
         self._connected = self.last.connected
-        self.births = self.births + self.last.births
+        self.growth = self.growth + self.last.growth
         self.surplus_steps += self.last.surplus > 0
         self.largest_surplus = max(self.largest_surplus, self.last.surplus)
 
@@ -107,12 +107,12 @@ class Rewiring(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "births": torch.as_tensor(self.births),
+            "births": torch.as_tensor(self.growth),
             "surplus_steps": self.surplus_steps,
             "largest_surplus": self.largest_surplus,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.births = state["births"]
+        self.growth = state["births"]
         self.surplus_steps = state["surplus_steps"]
         self.largest_surplus = state["largest_surplus"]

@@ -84,7 +84,7 @@ def train(
         "clean": clean,
         "budget": rewiring.budget,
         "connected": int((model.flat_weights() != 0).sum()),
-        "births": int(torch.as_tensor(rewiring.births).sum()),
+        "births": int(torch.as_tensor(rewiring.growth).sum()),
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
         "steps": fitted.steps,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rewire.article.report.published_curves import Panel, Plot, parse_plot
 from rewire.article.report.runs import Run, as_ratio, at_ratio, averaged, chosen_runs
-from rewire.reporting.render import ABSENT
+from rewire.files import csv_text
 from rewire.reporting.table import COMPARABLE_PROFILE
 
 
@@ -60,11 +58,10 @@ def curves_csv(
     spec = spec if isinstance(spec, Plot) else parse_plot(spec)
     chosen = chosen_runs(runs, network=spec.network, head=head)
     profile = chosen[0].profile if chosen else None
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    rows = []
     header = ["panel", "curve", "column", "ratio", "ours", "low", "high", "seeds", "curves"]
     header += ["interpolated", "published", "published_x", "reading_error", "by_eye", "repeat"]
-    writer.writerow([*header, "difference", "head", "evaluation", "profile", "comparable"])
+    header += ["difference", "head", "evaluation", "profile", "comparable"]
     comparable = _yes(profile == COMPARABLE_PROFILE) if profile else None
     tail = [head, evaluation, profile, comparable]
     for panel in spec.panels:
@@ -72,8 +69,8 @@ def curves_csv(
         for column in panel.readings:
             for row in _rows(panel, column, lines.get(column)):
                 values = [panel.title, panel.curve, column, *row, *tail]
-                writer.writerow([ABSENT if v is None else _plain(v) for v in values])
-    return buffer.getvalue()
+                rows.append([_plain(value) for value in values])
+    return csv_text(header, rows)
 
 
 def _rows(panel: Panel, column: str, line: Line | None) -> Iterable[list[Any]]:

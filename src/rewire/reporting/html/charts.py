@@ -23,7 +23,8 @@ def line(label: str, seeds: Seeds, x: str, y: str, scale: float) -> Series:
         for row in history:
             if x in row and y in row:
                 values.setdefault(row[x], []).append(scale * row[y])
-    low = high = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
     if len(seeds) > 1:
         low = tuple(min(each) for each in values.values())
         high = tuple(max(each) for each in values.values())

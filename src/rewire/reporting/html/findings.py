@@ -30,7 +30,7 @@ def agreement(table: Table | None, subject: str) -> Finding | None:
     first = compared[0]
     evidence = (f"For example {first.row}, {first.column}: {_beside(first)}.",)
     if table.profile != COMPARABLE_PROFILE:
-        low, high = (f(compared, key=lambda cell: cell.difference) for f in (min, max))
+        low, high = (f(compared, key=lambda cell: cell.difference or 0) for f in (min, max))
         return Finding(
             text=f"{subject}: {len(compared)} numbers stand beside published ones, "
             f"{difference_text(low)} to {difference_text(high)} points from them.",

@@ -77,7 +77,7 @@ def _static(name: str) -> str:
 
 def _short(value: Any) -> Any:
     """Plain JSON values with floats as long as they can be seen."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")

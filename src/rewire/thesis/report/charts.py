@@ -1,4 +1,4 @@
-"""Charts of trainings and of the examination of an attack."""
+"""Charts of trainings and of the sanity checks of an attack."""
 
 from __future__ import annotations
 

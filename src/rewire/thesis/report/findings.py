@@ -105,7 +105,7 @@ def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding | None:
     flags = sum(len(found["flags"]) for found in audits)
     networks = f"{len(audits)} {'network' if len(audits) == 1 else 'networks'}"
     return Finding(
-        text=f"Is the robust accuracy real? The attack was examined on {networks}: "
+        text=f"Is the robust accuracy real? Sanity checks of the attack on {networks}: "
         f"{flags or 'no'} {'reason' if flags == 1 else 'reasons'} for doubt.",
         verdict="flagged" if flags else "no flag",
         evidence=(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,7 @@ from rewire.evaluation.paired import (
     holm,
     mcnemar,
 )
-from rewire.files import write_json, write_text
-from rewire.reporting.render import ABSENT
+from rewire.files import GAP, csv_text, write_json, write_text
 from rewire.reporting.text_tables import markdown_table
 
 NAME = "thesis_paired"
@@ -110,12 +107,7 @@ def paired_markdown(rows: Sequence[Row], *, note: str, margin: float = MARGIN) -
 
 def paired_csv(rows: Sequence[Row]) -> str:
     """One line per row; what there is not is "n/a"."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow(_plain(row[column]) for column in COLUMNS)
-    return buffer.getvalue()
+    return csv_text(COLUMNS, ([_plain(row[column]) for column in COLUMNS] for row in rows))
 
 
 def write_paired_table(
@@ -197,9 +189,9 @@ def shown(row: Row) -> dict[str, str]:
         "pair": f"{row['strategy']} - {row['baseline']}",
     }
     if row["difference"] is None:
-        compared = dict.fromkeys(("difference [95 %], points", "varies over"), ABSENT)
+        compared = dict.fromkeys(("difference [95 %], points", "varies over"), GAP)
         counted = {"images": f"{row['images']:,}", "seeds": str(row["seeds"])}
-        tested = dict.fromkeys(("only one right", "p", "p, Holm"), ABSENT)
+        tested = dict.fromkeys(("only one right", "p", "p, Holm"), GAP)
         return same | compared | counted | tested | {"verdict": row["verdict"]}
     digits = 1 if row["ci95_high"] - row["ci95_low"] >= 2 else 2
     low, high = (f"{row[key]:+z.{digits}f}" for key in ("ci95_low", "ci95_high"))
@@ -259,7 +251,5 @@ def _probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _plain(value: Any) -> str:
-    if value is None:
-        return ABSENT
-    return f"{value:z.6g}" if isinstance(value, float) else str(value)
+def _plain(value: Any) -> Any:
+    return f"{value:z.6g}" if isinstance(value, float) else value
