@@ -235,7 +235,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
         patched.setattr(stage, "judge", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stage.run(*small(output, *ANN))
-    name = stage.__name__.rpartition(".")[2]
+    name = f"article_{stage.__name__.rpartition('.')[2]}"
     folder = output / "quick" / name / CELL
     assert not (folder / "manifest.json").exists()
 

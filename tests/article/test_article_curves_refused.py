@@ -77,7 +77,7 @@ def test_what_is_refused(noised, tmp_path, stage, override, message):
     output = copied(noised, tmp_path)
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         stage.run(*small(output, *ANN, override))
-    name = stage.__name__.rpartition(".")[2]
+    name = f"article_{stage.__name__.rpartition('.')[2]}"
     assert not (output / "quick" / name / CELL / "manifest.json").exists()
 
 

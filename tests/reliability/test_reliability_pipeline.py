@@ -102,12 +102,12 @@ def pipeline(tmp_path_factory) -> Path:
     cells = ["natural-s0.95"]
     axes = {"cells": cells, "rewire": ["l2"], "seeds": [0], "audited": cells}
     (folder / "params.yaml").write_text(yaml.safe_dump({"profile": "quick", "thesis": axes}))
-    quick = folder / "conf" / "profile" / "quick.yaml"
+    quick = folder / "conf" / "thesis" / "profile" / "quick.yaml"
     profile = yaml.safe_load(quick.read_text())["profile"]
     quick.write_text(
         f"# @package _global_\n{yaml.safe_dump({'defaults': [], 'profile': profile})}{TINY}"
     )
-    config = folder / "conf" / "config.yaml"
+    config = folder / "conf" / "thesis" / "config.yaml"
     config.write_text(config.read_text().replace("tracking: offline", "tracking: 'off'"))
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
     return folder

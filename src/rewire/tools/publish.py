@@ -47,7 +47,7 @@ def publish(source: Path, target: Path) -> Path:
     """Gather `source`, the outputs of one profile, in `target`; returns its page.
 
     Raises:
-        InputError: if there is no finished training, or the profile has no file in conf/profile.
+        InputError: if there is no finished training, or no such profile.
     """
     profile = profile_of(source, THESIS)
     names = finished(source, "train")
