@@ -261,8 +261,8 @@ def test_a_sweep_through_submitit(tmp_path):
     assert done.returncode == 1
     assert "2 jobs, 2 at a time, by submitit" in done.stdout
     assert "2 jobs (1 done, 1 failed) in " in done.stdout
-    (retry,) = (line for line in done.stdout.splitlines() if line.startswith("  retry: python -m"))
-    assert " -m " in retry.removeprefix("  retry: python -m")
+    (retry,) = (line for line in done.stdout.splitlines() if line.startswith("  retry: rewire"))
+    assert " -m " in retry.removeprefix("  retry: rewire")
     assert " data.source=folder " in retry
     assert retry.endswith("hydra.launcher.engine=submitit hydra.launcher.cluster.kind=local")
     (folder,) = (tmp_path / "out" / "quick" / "train").iterdir()

@@ -109,7 +109,7 @@ def test_on_a_full_disk_all_is_told_first_and_then_what_could_not_be_written(
     lines = said.out.splitlines()
     table = next(n for n, line in enumerate(lines) if line.startswith("natural-s0.99-l2-seed0"))
     total = next(n for n, line in enumerate(lines) if line.startswith("2 jobs (2 failed)"))
-    retries = [n for n, line in enumerate(lines) if line.startswith("  retry: python -m")]
+    retries = [n for n, line in enumerate(lines) if line.startswith("  retry: rewire")]
     assert table < retries[0] < retries[1] < total == len(lines) - 1
     assert said.err.splitlines() == [
         f"error: cannot write this summary to '{tmp_path}': No space left on device"
