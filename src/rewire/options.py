@@ -11,9 +11,9 @@ import copy
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -70,11 +70,16 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Width = Annotated[float, Field(gt=0, le=16)]
 Classes = Annotated[int, Field(ge=2, le=10_000)]
 Image = Annotated[int, Field(ge=16, le=1024)]
-Shares = list[Share]
+if TYPE_CHECKING:
+    Shares = Sequence[float]  # a default is a tuple
+else:
+    Shares = list[Share]
 Metric = Literal["euclidean", "eq3"]
 Ties = Literal["random", "first", "same_vector"]
 HeadScale = Literal["as_coded", "sum"]
-Epsilon, StepSize, Steps = Some, Positive, Count
+Epsilon = Some
+StepSize = Positive
+Steps = Count
 All = Annotated[Count | None, Null("all")]
 MachineCount = Annotated[Count | None, Null("the machine's choice")]
 Text = Annotated[

@@ -11,7 +11,7 @@ import yaml
 from rewire.errors import InputError
 from rewire.reporting.table_spec import load_spec, parse_spec
 
-FOLDER = Path(__file__).parents[2] / "conf" / "table"
+FOLDER = Path(__file__).parents[2] / "conf" / "thesis" / "table"
 
 # (table, sparsity, objective, variant, metric) -> unstructured, structured, weight-based
 PUBLISHED = {

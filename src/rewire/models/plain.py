@@ -57,6 +57,7 @@ def as_plain(model: SparseNetwork) -> nn.Module:
     weights = model.flat_weights()
     for layer in model.layers:
         old = body.get_submodule(layer.name)
+        assert isinstance(old, SparseConv2d | SparseLinear)
         new = _conv(old) if isinstance(old, SparseConv2d) else _linear(old)
         new.weight.copy_(layer.as_weight(layer.of(weights)))
         body.set_submodule(layer.name, new)
@@ -162,6 +163,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix not in SUFFIXES or not path.is_file():
         fault = "is no file" if path.suffix in SUFFIXES else "is no file of tensors"
         raise InputError(f"network '{path}' {fault}. Allowed: {', '.join(SUFFIXES)} files.")
+    found: Any
     try:
         if path.suffix == ".safetensors":
             found = load_file(path)
