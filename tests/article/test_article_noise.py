@@ -332,7 +332,7 @@ def test_transfer_is_stale_after_new_noise_or_a_new_network(copied, capsys):
         model.output.weight.neg_()
     save_dense(weights, model, spec={"name": "ann", "width": 0.05, "dropout": "none"})
     list_anew(weights)
-    with pytest.raises(InputError, match=r"ann-lq-seed0' is outdated.*stages\.article_noise"):
+    with pytest.raises(InputError, match=r"ann-lq-seed0' is outdated.*rewire article noise"):
         article_transfer.run(*small(copied))
     article_noise.run(*small(copied))
     article_transfer.run(*small(copied))

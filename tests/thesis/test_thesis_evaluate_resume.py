@@ -18,6 +18,7 @@ from rewire.attacks.pgd import PGD
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
+from rewire.models.artifact import load_network
 from rewire.pipeline import run_cell as common
 from rewire.pipeline.document import WEIGHTS
 from rewire.thesis import evaluate, prune, train
@@ -136,7 +137,7 @@ def test_up_to_one_chunk_everything_is_what_one_attack_finds(output):
     config, _ = small(output, "rewire=l2", f"attack.images={MOST}", *ATTACKS["pgd"])
     *_, test = evaluate.load_images(config)
     attack = PGD(steps=2, restarts=2, epsilon=8 / 255, seed=0)
-    model, _ = evaluate.load_network(output / "quick" / "prune" / CELL / WEIGHTS)
+    model, _ = load_network(output / "quick" / "prune" / CELL / WEIGHTS)
     found = evaluate.evaluate(model, evaluate.subset(test, MOST), attack=attack)
     kept = load_ledger(output / "quick" / "evaluate" / CELL / "pruned.npz")
     for name, array in found["arrays"].items():

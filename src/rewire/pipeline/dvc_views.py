@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewire.files import writable_folder, write_json, write_text
+from rewire.files import csv_text, writable_folder, write_json, write_text
 from rewire.pipeline.document import HISTORY, Document
-from rewire.pipeline.run_cell import as_csv
 
 METRIC_ROWS, CURVES = "metrics", "curves"  # folders beside those of tables and figures
 PLACE = ("cell", "panel", "line")  # columns before those of a history
@@ -43,8 +42,9 @@ def write_views(
         if known:
             write_json(folder / f"{cell}.json", known)
     curves = list(histories(document, rows, trainings))
-    columns = [*PLACE, document.time, *document.curves, *(key for row in curves for key in row)]
-    lines = as_csv([dict.fromkeys(columns, "") | row for row in curves or [{}]])
+    keys = [*PLACE, document.time, *document.curves, *(key for row in curves for key in row)]
+    columns = list(dict.fromkeys(keys))
+    lines = csv_text(columns, ([row.get(c, "") for c in columns] for row in curves or [{}]))
     write_text(writable_folder(output / CURVES) / f"{document.name}.csv", lines)
 
 
