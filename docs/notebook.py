@@ -147,7 +147,7 @@ def rewired(strategy):
             strategy=strategy,
             generator=random,
         )
-        growth += int(step.births.sum())
+        growth += int(step.growth.sum())
     return network, growth
 
 

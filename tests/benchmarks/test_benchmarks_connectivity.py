@@ -16,7 +16,7 @@ def test_rows():
     named = [(row["sparsity"], row["strategy"]) for row in rows]
     assert named == [(s, name) for s in (0.99, 0.95) for name in STRATEGIES]
     for row in rows:
-        assert row["births"] > 0
+        assert row["growth"] > 0
         assert row["budget held"]
         assert row["share %"] == pytest.approx(100 * row["ms"] / row["training step ms"])
         assert row["target"] == "<= 5"

@@ -391,7 +391,7 @@ def test_no_validation():
         ({"validation_size": 10_000}, r"data\.validation_size = 10000 .*0\.\.9999"),
         ({"validation_size": -1}, r"data\.validation_size = -1 .*0\.\.9999"),
         ({"train_size": 9001}, r"data\.train_size = 9001 .*1\.\.9000"),
-        ({"dataset": "mnits"}, r"unknown dataset 'mnits'. Did you mean 'mnist'\?"),
+        ({"dataset": "mnits"}, r"unknown data set 'mnits'. Did you mean 'mnist'\?"),
         ({"split": "last"}, "unknown validation split 'last'.* Allowed: balanced, first"),
     ],
 )

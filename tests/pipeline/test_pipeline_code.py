@@ -59,7 +59,7 @@ def test_python_imports_nothing_that_is_not_seen():
     seen, _ = files_seen("audit")
     assert len(said) > 40
     apart = [name for name in said if is_apart(name)]
-    behind = {other for name in apart for other in imported(name, file_of(name))}
+    behind = {other for name in apart for other in imported(file_of(name))}
     rooms = {name.rpartition(".")[0] for name in apart}  # their packages, which hold nothing
     unseen = {name for name in said if file_of(name) not in seen}
     assert unseen <= {*apart, *behind, *rooms}

@@ -77,7 +77,7 @@ def test_the_installed_package_trains(installed, tmp_path):
 
 def test_it_brings_its_configuration_data_and_the_sources_of_its_engine(installed, tmp_path):
     text = (
-        "import rewire; from pathlib import Path; from rewire.cli import CONF;"
+        "import rewire; from pathlib import Path; from rewire.pipeline.paths import CONF;"
         "package = Path(rewire.__file__).parent;"
         "print(CONF == package / 'conf', *sorted(p.name for p in package.glob('engine/native/*')),"
         "*sorted(p.name for p in package.glob('reporting/html/[st]*/*')),"

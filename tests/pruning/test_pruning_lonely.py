@@ -105,7 +105,9 @@ def test_an_unknown_layer_is_named_with_the_nearest_and_the_list(layers) -> None
     [("lonely", "all", False), ("lonely_inner", "inner", False), ("lonely_bn", "all", True)],
 )
 def test_configurations(name: str, layers: str, reestimate: bool) -> None:
-    config = yaml.safe_load((ROOT / "conf" / "prune" / f"{name}.yaml").read_text("utf-8"))
+    config = yaml.safe_load(
+        (ROOT / "conf" / "thesis" / "prune" / f"{name}.yaml").read_text("utf-8")
+    )
     assert config == {"name": "lonely", "layers": layers, "reestimate_batchnorm": reestimate}
     _, removed = prune_lonely(network(), layers=config["layers"])
     assert (removed["conv0"] > 0) == (layers == "all")

@@ -14,7 +14,7 @@ from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.table import VERDICTS
 from rewire.reporting.table_spec import load_spec
 
-SPECS = sorted((Path(__file__).parents[2] / "conf" / "table").glob("*.yaml"))
+SPECS = sorted((Path(__file__).parents[2] / "conf" / "thesis" / "table").glob("*.yaml"))
 NOTE = "Some profile in words."
 
 

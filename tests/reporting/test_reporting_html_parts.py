@@ -12,12 +12,14 @@ from helpers.toys_report import CONF, NOTE, audit, history, results, view
 
 from rewire.article.report.best_performance import ordering
 from rewire.article.report.charts import curves_gallery
+from rewire.article.report.findings import article_findings
 from rewire.article.report.runs import as_run
 from rewire.reporting.build_table import build_table
-from rewire.reporting.html import findings
+from rewire.reporting.html.findings import IN_PART, NOT_JUDGED, REPRODUCED
 from rewire.reporting.table import COMPARABLE_PROFILE
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.report.charts import sanity_gallery, training_gallery
+from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layer, varints
 
 
@@ -109,31 +111,31 @@ def finding_of_order(profile: str, *, swap: bool = False):
                 found["metrics"]["structure"]["zero_vectors"]["percent"] = 99.0
     spec = load_spec(CONF / "thesis" / "table" / "thesis_table1.yaml")
     table = build_table(spec, rows, profile=profile, note=NOTE)
-    return findings.thesis_findings({"thesis_table1": table}, [], [])[0]
+    return thesis_findings({"thesis_table1": table}, [], [])[0]
 
 
 def test_the_order_of_strategies_is_judged_at_full_scale_alone():
     quick, whole = (finding_of_order(profile) for profile in ("quick", COMPARABLE_PROFILE))
     assert "5 of 5 rows" in quick.text
-    assert quick.verdict == findings.NOT_JUDGED
-    assert (whole.verdict, whole.tone) == (findings.REPRODUCED, "good")
+    assert quick.verdict == NOT_JUDGED
+    assert (whole.verdict, whole.tone) == (REPRODUCED, "good")
     part = finding_of_order(COMPARABLE_PROFILE, swap=True)
     assert "3 of 5 rows" in part.text
-    assert part.verdict == findings.IN_PART
+    assert part.verdict == IN_PART
     assert "other order" in part.evidence[2]
 
 
 def test_headlines_without_data_are_left_out():
-    assert findings.thesis_findings({}, [], []) == ()
+    assert thesis_findings({}, [], []) == ()
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
     empty = build_table(spec, [], profile="quick", note=NOTE)
     claims = [{"verdict": "undecided", "seeds": 0}]
-    assert findings.article_findings(empty, ordering([]), claims, ()) == ()
+    assert article_findings(empty, ordering([]), claims, ()) == ()
 
 
 def test_flags_of_an_examination_are_a_headline():
     flagged = {**audit(), "flags": [{"name": "noise", "reason": "noise fools more"}]}
-    (found,) = findings.thesis_findings({}, [], [audit(), flagged])
+    (found,) = thesis_findings({}, [], [audit(), flagged])
     assert "2 networks: 1 reason for doubt" in found.text
     assert (found.verdict, found.tone) == ("flagged", "bad")
 
