@@ -99,7 +99,8 @@ def in_use(folder, pid, *, path="both.txt"):
 def test_the_number_of_a_killed_dvc_may_be_that_of_another_process(made, tmp_path, capsys):
     folder = shutil.copytree(made, tmp_path / "copy")
     (folder / "params.yaml").write_text("axes: {cells: [a, b], more: 1}\n")  # `second` has to run
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "repro"])
+    sleep = "import time; time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", sleep, "/rewire/dvc/notes", "repro"])
     try:
         in_use(folder, other.pid)
         refused = dvc(folder, "repro")

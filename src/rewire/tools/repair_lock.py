@@ -25,6 +25,7 @@ from rewire.tools.verify_lock import LOCK, read_lock
 
 IN_USE, AT_WORK = Path(".dvc", "tmp", "rwlock"), Path(".dvc", "tmp", "lock")
 OF_EXPERIMENTS = Path(".dvc", "tmp", "exps", "rwlock")
+PROGRAMS = ("dvc", "rewire", "stage.py")  # that run DVC: alone, or as `rewire repro`
 CLOCKS = 2.0  # seconds by which the clocks of files and of processes may differ
 STAGE = re.compile(r"^  \S", re.MULTILINE)  # the first line of a stage in the lock file
 
@@ -117,8 +118,9 @@ def is_at_work(info: dict[str, Any], *, since: float) -> bool:
         # DVC records its file and arguments; the process may have an interpreter before them.
         arguments = info["cmd"].split()[1:]
         line = " ".join(process.cmdline()).split()
-        ours = any(name in " ".join(line) for name in ("dvc", "rewire"))  # or `rewire repro`
-        return ours and line[len(line) - len(arguments) :] == arguments
+        start = len(line) - len(arguments)
+        # The program alone: any process may lie in, or speak of, a folder of that name.
+        return line[start:] == arguments and Path(line[start - 1]).name in PROGRAMS
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # that of another user: not known
