@@ -56,11 +56,11 @@ def main(arguments: Sequence[str]) -> int:
 
         print("\n".join(completions(others, COMMANDS)))
         return 0
-    if name in COMMANDS:
-        gc.enable()
-        return importlib.import_module(COMMANDS[name][0]).main(others) or 0
     documents = [document.name for document in DOCUMENTS]
     try:
+        if name in COMMANDS:
+            gc.enable()
+            return importlib.import_module(COMMANDS[name][0]).main(others) or 0
         if name not in documents:
             raise unknown_name("command", name, [*COMMANDS, *documents])
         if not others or others[0] in HELP:
@@ -109,8 +109,8 @@ def launch_arguments(stage: str, arguments: Sequence[str]) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from rewire.config.check import read_numbers
     from rewire.config.command_line import check_arguments, search_path, with_home
+    from rewire.config.read import read_numbers
     from rewire.pipeline.paths import CONF
 
     # Large tensors come and go every step; huge pages make their first touch cheap.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 from helpers.small import SMALL, composed, run
+from rewire.config.read import read_numbers
 
 from rewire.article.document import ARTICLE
-from rewire.config.check import read_numbers
 from rewire.config.command_line import check_arguments
 from rewire.files import read_json
 from rewire.pipeline.cells import cell_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from rewire.config.read import read_numbers
 
-from rewire.config.check import read_numbers
 from rewire.config.command_line import search_path
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.pipeline.document import Document

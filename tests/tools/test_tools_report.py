@@ -12,6 +12,7 @@ import pytest
 from helpers import article_oracle as article_oracle
 from helpers.small import list_anew, run, small
 
+from rewire import cli
 from rewire.article import curves as article_curves
 from rewire.article import noise as article_noise
 from rewire.article import train as article_train
@@ -190,7 +191,7 @@ def test_what_is_no_result_is_refused_in_one_line_and_nothing_is_written(tmp_pat
         ([source, empty], "2 folders"),
     ):
         with pytest.raises(SystemExit) as ended:
-            report.main([*map(str, folders)])
+            cli.main(["report", *map(str, folders)])
         assert ended.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")

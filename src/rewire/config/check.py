@@ -6,24 +6,23 @@ is in `cross_checks`, what the command line itself may hold in `command_line`.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rewire.config.cross_checks import conflicts, remarks
-from rewire.config.schema import schema_of
+from rewire.config.read import read_numbers
+from rewire.config.schema import entry, schema_of
 from rewire.options import Fault, children, faults, reader, section, shown
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.dvc_yaml import profile_faults
-from rewire.pipeline.paths import CONF, roots
-from rewire.registry import OPEN
+from rewire.pipeline.paths import roots
 
 LONGEST_LINE = 600
 
@@ -46,12 +45,6 @@ def one_line(text: str) -> str:
     """`text` without line breaks and control characters, cut if it is very long."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + "…"
-
-
-def entry(kind: Any, name: str) -> Any:
-    """The type of one name in a section; None if there is none."""
-    beside = children(kind) or {}
-    return beside.get(name, beside.get("*"))
 
 
 def known(kind: Any, path: Iterable[str]) -> bool:
@@ -166,64 +159,6 @@ def plain(node: DictConfig, found: Findings, path: tuple[str, ...] = ()) -> dict
 
 
 UNRESOLVED = object()
-
-
-def read_numbers(config: DictConfig, document: str) -> list[str]:
-    """Put what is meant in the place of 8/255 where a number is wanted, and of ~ in paths.
-
-    What a profile sets of a group, but what is chosen of it does not have, goes.
-
-    Returns:
-        The options that went.
-    """
-    gone = []
-    schema = schema_of(document, names_of(config))
-    for group, options in of_profile(config, document).items():
-        own, some = entry(schema, group), None
-        for option in options:
-            some = some or entry(schema_of(document), group)
-            if entry(own, option) is None and entry(some, option) is not None:
-                with open_dict(config):
-                    config[group].pop(option, None)
-                gone.append(f"{group}.{option}")
-    _read(config, schema)
-    return gone
-
-
-def of_profile(config: DictConfig, document: str) -> dict[str, Any]:
-    """What the chosen profile's file says, by group."""
-    with contextlib.suppress(OmegaConfBaseException, OSError, AttributeError):
-        path = CONF / document / "profile" / f"{config.profile.name}.yaml"
-        loaded = OmegaConf.to_container(OmegaConf.load(path))
-        return {group: values or {} for group, values in loaded.items() if group in OPEN}
-    return {}
-
-
-def names_of(config: DictConfig) -> dict[str, Any]:
-    """What `schema_of` wants to know, as far as it can be resolved."""
-    found = {}
-    for group in OPEN:
-        with contextlib.suppress(OmegaConfBaseException, RecursionError, KeyError, TypeError):
-            found[group] = {"name": config[group]["name"]}
-    return found
-
-
-def _read(config: DictConfig, schema: Any) -> None:
-    for key in config:
-        kind = entry(schema, str(key))
-        try:
-            value = config[key]
-        except (OmegaConfBaseException, RecursionError):
-            continue  # reported by `plain`
-        if kind is None:
-            continue
-        if children(kind) is not None:
-            if isinstance(value, DictConfig):
-                _read(value, kind)
-            continue
-        found = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        if (read := reader(kind)(found)) != found:
-            config[key] = read
 
 
 def check_values(config: Mapping[str, Any], schema: Any, found: Findings, sources: Sources) -> None:

@@ -21,13 +21,12 @@ from rewire.config.check import (
     Sources,
     check_config,
     check_value,
-    entry,
     known,
-    names_of,
     not_of_document,
     unknown_option,
 )
-from rewire.config.schema import schema_of
+from rewire.config.read import names_of
+from rewire.config.schema import entry, schema_of
 from rewire.errors import unknown_name
 from rewire.options import children, shown
 from rewire.pipeline.documents import document_of

@@ -196,7 +196,7 @@ def for_editors(node: Any) -> Any:
         return node
     node = {key: for_editors(part) for key, part in node.items() if key != "required"}
     if node.get("type") in ("number", "integer", "array", "boolean") or "enum" in node:
-        number = [FRACTION] if node["type"] == "number" else []
+        number = [FRACTION] if node.get("type") == "number" else []
         return {"anyOf": [node, *number, INTERPOLATED]}
     return node
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field
 
-from rewire.options import Section, section
+from rewire.options import Section, children, section
 from rewire.pipeline.paths import roots
-from rewire.registry import DATASETS, OPEN, Registry
+from rewire.registry import DATASETS, OPEN, Registry, extension_folder
 
 DATA = "data"
 
@@ -31,10 +32,18 @@ def base_of(document: str) -> type[Section]:
 
 def schema_of(document: str, config: Mapping[str, Any] | None = None) -> type[Section]:
     """The options of a configuration by the names that it has; without it, of all names."""
-    base = base_of(document)
+    names = None if config is None else tuple((group, _name(config, group)) for group in OPEN)
+    return _schema_of(document, names, extension_folder())
+
+
+@functools.lru_cache(maxsize=64)  # a sweep asks for every job, and most of them name the same
+def _schema_of(
+    document: str, names: tuple[tuple[str, str], ...] | None, extensions: Path | None
+) -> type[Section]:
+    base, chosen = base_of(document), dict(names or ())
     groups = {group: OPEN[group] for group in OPEN if group in base.model_fields and group != DATA}
     fields = {
-        group: options_of(registry, _name(config, group), base.model_fields[group].annotation)
+        group: options_of(registry, chosen.get(group), base.model_fields[group].annotation)
         for group, registry in groups.items()
     }
     data: Any = base.model_fields[DATA].annotation
@@ -44,11 +53,11 @@ def schema_of(document: str, config: Mapping[str, Any] | None = None) -> type[Se
     return section(base.__name__, fields, base=base)
 
 
-def _name(config: Mapping[str, Any] | None, group: str) -> Any:
-    if config is None:
-        return None
+def _name(config: Mapping[str, Any], group: str) -> str:
+    """What a configuration names in a group; no name at all where that is none."""
     chosen = config.get(group)
-    return chosen.get("name", "") if isinstance(chosen, Mapping) else ""
+    name = chosen.get("name") if isinstance(chosen, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def options_of(registry: Registry, name: str | None, base: Any) -> type[Section]:
@@ -93,3 +102,9 @@ def datasets(document: str) -> list[str]:
     files = [file for root in roots(document) for file in Path(root, DATA).glob("*.yaml")]
     found = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
     return sorted({values.get("dataset", "cifar10") for values in found} & set(DATASETS))
+
+
+def entry(kind: Any, name: str) -> Any:
+    """The type of one name in a section; None if there is none."""
+    beside = children(kind) or {}
+    return beside.get(name, beside.get("*"))

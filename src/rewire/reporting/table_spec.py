@@ -102,11 +102,15 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
 
 def load_spec(path: str | Path) -> TableSpec:
     """Read one conf/table file; raises `InputError` if it is missing, damaged or incomplete."""
-    path = Path(path)
+    return parse_spec(read_yaml(path, kind="table specification"))
+
+
+def read_yaml(path: str | Path, *, kind: str) -> Any:
+    """The values in a YAML file; raises `InputError` if it is missing or damaged."""
     try:
-        return parse_spec(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"missing table specification '{path}'") from error
+        raise InputError(f"missing {kind} '{path}'") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"'{path}' is damaged or not YAML: {error}") from error
 

@@ -83,7 +83,7 @@ class IsolatedLauncher:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from rewire.config.check import read_numbers
+        from rewire.config.read import read_numbers
         from rewire.pipeline.console import stop
         from rewire.sweep.local import Job
         from rewire.sweep.shards import part

@@ -13,9 +13,9 @@ from rewire.evaluation.statistics import wilson_interval
 from rewire.files import WEIGHTS, write_json, write_text
 from rewire.reporting.page import HOUR, machine
 from rewire.reporting.text_tables import markdown_table
+from rewire.thesis.shown import EXAMINED
 from rewire.tools.model_info import model_info
 from rewire.tools.published_cell import (
-    EXAMINED,
     Cell,
     accuracy,
     attack_name,

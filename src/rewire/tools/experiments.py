@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewire.errors import InputError
-from rewire.pipeline.console import stop
 from rewire.pipeline.dvc_views import METRIC_ROWS
 from rewire.reporting.text_tables import summary_table
 
@@ -77,10 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("-n", "--commits", type=int, default=1, help="back from the one here")
     commits = parser.parse_args(arguments).commits
-    try:
-        print(summary_table(overview(experiments(commits))), end="")
-    except InputError as error:
-        stop(error)
+    print(summary_table(overview(experiments(commits))), end="")
 
 
 def experiments(commits: int) -> list[dict[str, Any]]:

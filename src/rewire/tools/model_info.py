@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rewire.evaluation.statistics import wilson_interval
-from rewire.tools.published_cell import EXAMINED, Cell, accuracy, attack_name, radius
+from rewire.thesis.shown import EXAMINED
+from rewire.tools.published_cell import Cell, accuracy, attack_name, radius
 
 
 def model_info(cell: Cell) -> dict[str, Any]:

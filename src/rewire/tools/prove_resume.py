@@ -25,8 +25,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rewire.config.check import read_numbers
 from rewire.config.command_line import search_path
+from rewire.config.read import read_numbers
 from rewire.files import write_text
 from rewire.pipeline.paths import CONF
 from rewire.pipeline.run_cell import deciding

@@ -13,7 +13,7 @@ from rewire.files import read_json
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.made import PROVENANCE
 
-NATURAL, EXAMINED = "natural", "trained"  # objective without attacks; variant that is attacked
+NATURAL = "natural"  # objective without attacks
 
 
 @dataclass(frozen=True)

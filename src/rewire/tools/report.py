@@ -72,18 +72,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--target", type=Path, help="file to write (default: ../report/index.html)")
     parser.add_argument("--open", action="store_true", help="show it in the browser")
     chosen = parser.parse_args(arguments)
-    from rewire.pipeline.console import stop
-
-    try:
-        if len(chosen.source) > 1:
-            raise InputError(
-                f"{len(chosen.source)} folders: {', '.join(map(str, chosen.source))}. Allowed: "
-                "one, as numbers of several profiles cannot be compared."
-            )
-        source = chosen.source[0]
-        page = make_report(source, chosen.target or source.parent / PAGE)
-    except InputError as error:
-        stop(error)
+    if len(chosen.source) > 1:
+        raise InputError(
+            f"{len(chosen.source)} folders: {', '.join(map(str, chosen.source))}. Allowed: one, "
+            "as numbers of several profiles cannot be compared."
+        )
+    source = chosen.source[0]
+    page = make_report(source, chosen.target or source.parent / PAGE)
     print(f"wrote {page}")
     if chosen.open:
         webbrowser.open(page.resolve().as_uri())

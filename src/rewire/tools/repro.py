@@ -20,7 +20,6 @@ from typing import Any
 import yaml
 
 from rewire.errors import InputError, unknown_name
-from rewire.pipeline.console import stop
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.dvc_yaml import PIPELINE
 from rewire.pipeline.params import PARAMS
@@ -170,18 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", help="scale to run at instead of that in params.yaml")
     profile = parser.parse_args(arguments).profile
     started = time.monotonic()
-    try:
-        if profile is not None and profile not in profiles():
-            raise unknown_name("profile", profile, profiles())
-        params = read(PARAMS)
-        names = stage_names(read(PIPELINE), params)
-        progress = Progress(names, quick=(profile or params["profile"]) == "quick")
-        for line in mend(Path()):
-            print(f"mended {line}", flush=True)
-        words = ["exp", "run", "-S", f"profile={profile}"] if profile else ["repro"]
-        code = dvc(words, progress)
-    except InputError as error:
-        stop(error)
+    if profile is not None and profile not in profiles():
+        raise unknown_name("profile", profile, profiles())
+    params = read(PARAMS)
+    names = stage_names(read(PIPELINE), params)
+    progress = Progress(names, quick=(profile or params["profile"]) == "quick")
+    for line in mend(Path()):
+        print(f"mended {line}", flush=True)
+    words = ["exp", "run", "-S", f"profile={profile}"] if profile else ["repro"]
+    code = dvc(words, progress)
     if code == 0:
         print(end_line(progress, time.monotonic() - started), flush=True)
     return code

@@ -8,10 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rewire.article.report.runs import VECTORS, as_ratio
 from rewire.errors import InputError
+from rewire.reporting.table_spec import read_yaml
 
 BY_EYE = "~"
 
@@ -122,13 +121,7 @@ def parse_plot(raw: Mapping[str, Any]) -> Plot:
 
 def load_plot(path: str | Path) -> Plot:
     """Read one conf/article/published file; raises `InputError` if it is missing or damaged."""
-    path = Path(path)
-    try:
-        return parse_plot(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise InputError(f"missing published values '{path}'") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"'{path}' is damaged or not YAML: {error}") from error
+    return parse_plot(read_yaml(path, kind="published values"))
 
 
 def _readings(
