@@ -19,9 +19,9 @@ import torch
 from benchmarks.cells import run_python, run_stage
 from benchmarks.harness import Row, judged, measure
 from rewire.files import MANIFEST, writable_folder
-from rewire.pipeline.cells import cell_folder
 from rewire.pipeline.commands import words_of
 from rewire.pipeline.documents import DOCUMENTS
+from rewire.pipeline.names import cell_folder
 from rewire.registry import HEADS
 
 DEVICES = ("cpu",)

@@ -46,6 +46,18 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Chosen(Section):
+    """A group that names an object of a registry, with the options of what has that name."""
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the named object alone, for `Registry.build`."""
+        common = type(self).__bases__[0].model_fields  # `rewire.pipeline.schema` adds the others
+        return {o: getattr(self, o) for o in type(self).model_fields if o not in common}
+
+
 def _printable(text: str) -> str:
     if not (0 < len(text) <= LONGEST_TEXT and text.isprintable()):
         raise ValueError
@@ -196,6 +208,13 @@ class Fault:
     allowed: str = ""
     called: str = ""
     value: Any = None
+
+
+def refused(fault: Fault) -> str:
+    """A line about a value that is refused."""
+    dotted = ".".join(fault.path)
+    said = f"{fault.called or dotted} is {shown(fault.value)}. Allowed: {fault.allowed}."
+    return f"{said} It is in {dotted}." if fault.called else said
 
 
 KINDS = {"missing": "missing", "extra_forbidden": "unknown"}

@@ -1,4 +1,4 @@
-"""The second document's configuration: every file composes, names are what they say."""
+"""The article's configuration: every file composes, names are what they say."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from helpers.small import composed, run
 from rewire.article.document import ARTICLE
 from rewire.data import mnist
 from rewire.models.dense import DENSE_MODELS
-from rewire.pipeline.cells import cell_of
 from rewire.pipeline.commands import words_of
 from rewire.pipeline.documents import document_of
+from rewire.pipeline.names import cell_of
 from rewire.pipeline.paths import CONF
 from rewire.registry import HEADS
 

@@ -26,7 +26,7 @@ from rewire.article import curves as article_curves
 from rewire.article import noise as article_noise
 from rewire.article import train as article_train
 from rewire.article.noise_vectors import noise_batches
-from rewire.attacks.universal import make_noise
+from rewire.attacks.universal import Recipe, make_noise
 from rewire.data.load import load_data
 from rewire.files import sha256
 from rewire.models.artifact import load_dense
@@ -213,7 +213,7 @@ def test_noise_made_anew_on_pruned_networks(finished, oracle):
         model = load_dense(finished / "quick" / "article_train" / CELL / "weights.safetensors")
         for layer, weight in zip(model.hidden.values(), weights.values(), strict=False):
             layer.weight.data = torch.from_numpy(weight.copy())
-        again = make_noise(model, batches(), pairs=PAIRS, variant="G1", steps=8, lr=3.0)
+        again = make_noise(model, batches(), pairs=PAIRS, recipe=Recipe(steps=8, lr=3.0))
         torch.testing.assert_close(made[name], again, rtol=0, atol=1e-4)
     assert (made["absolute"] - torch.from_numpy(oracle.noise)).abs().max() > 0.01
     assert (made["absolute"] - made["activated"]).abs().max() > 0.01

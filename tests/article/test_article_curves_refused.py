@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.article_oracle import ANN, CELL, PAIRS, copied, small
-from helpers.small import composed
+from helpers.small import typed_of
 from safetensors.torch import save_file
 
 from rewire.article import adaptive as article_adaptive
 from rewire.article import curves as article_curves
 from rewire.article import noise as article_noise
 from rewire.article import train as article_train
-from rewire.article.curve_settings import grid
+from rewire.article.curve_settings import grid, points_of
 from rewire.article.document import ARTICLE
 from rewire.attacks.universal_files import save_noise
 from rewire.errors import InputError
@@ -32,7 +32,7 @@ def noised(tmp_path_factory) -> Path:
 
 def test_grids_are_exact_and_thin_out_to_what_is_kept():
     ann, article, cnn = (
-        composed(f"network={name}", "profile=paper", document=ARTICLE).curves
+        typed_of(f"network={name}", "profile=paper", document=ARTICLE).curves
         for name in ("ann", "ann_article", "cnn")
     )
     assert grid(ann, "whole") == [place / 100 for place in range(99)]
@@ -42,11 +42,11 @@ def test_grids_are_exact_and_thin_out_to_what_is_kept():
     assert grid(cnn, "fc1") == fc1
     assert grid(cnn, "fc2") == fc2
     assert (len(fc1), len(fc2)) == (51, 151)
-    ann.step_factor = 10
+    ann = ann.model_copy(update={"step_factor": 10})
     tens = [place / 10 for place in range(10)]
     assert grid(ann, "whole") == sorted([*tens, 0.81, 0.85, 0.96, 0.98])
     for curves in (ann, cnn):
-        for pruning in curves.points.list.values():
+        for pruning in points_of(curves).values():
             for metric, ratio in pruning.items():
                 assert metric in ("absolute", "activated")
                 values = [ratio] if isinstance(ratio, float) else ratio.values()
@@ -61,7 +61,11 @@ def test_grids_are_exact_and_thin_out_to_what_is_kept():
             "curves.list.activated_2000.count=2000",
             "2000 images for the metric of 300",
         ),
-        (article_curves, "curves.common.count=0", "0 images for the metric"),
+        (
+            article_curves,
+            "curves.common.count=0",
+            "curves.common.count is 0. Allowed: a whole number from 1",
+        ),
         (article_curves, "+curves.points.list.layers.absolute.dense7=0.5", "'dense7'"),
         (
             article_curves,

@@ -340,9 +340,9 @@ def test_a_decoupled_network_that_is_another_function_is_refused(finished):
         ("network=ann", "network 'ann' has no convolutions. Allowed: cnn"),
         ("decoupled.column=5/.35", "decoupled.column is '5/.35'.*Allowed: 3/.25, 5/.3;"),
         ("decoupled.images=61", "decoupled.images = 61 cannot be used"),
-        ("decoupled.metric_images=0", "decoupled.metric_images = 0 cannot be used"),
+        ("decoupled.metric_images=0", "decoupled.metric_images is 0"),
         ("decoupled.points.conv2.layers=[conv5]", "unknown layer to prune 'conv5'"),
-        ("decoupled.cost.metric=absolut", "unknown decoupled.cost.metric 'absolut'"),
+        ("decoupled.cost.metric=absolut", "decoupled.cost.metric is 'absolut'. Allowed: absolute"),
     ],
 )
 def test_values_that_cannot_be_used_leave_nothing_behind(override, message, again):

@@ -1,4 +1,4 @@
-"""The published values of the second document agree with each other."""
+"""The published values of the article agree with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, plots and claims of the second document from what its stages left."""
+"""Tables, plots and claims of the article from what its stages left."""
 
 from __future__ import annotations
 

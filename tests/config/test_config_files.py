@@ -9,7 +9,7 @@ from helpers.small import composed
 from rewire.data import cifar10
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, total_size
-from rewire.pipeline.cells import cell_of
+from rewire.pipeline.names import cell_of
 from rewire.pipeline.paths import CONF, SHARED
 from rewire.registry import FIXED, MODELS, OBJECTIVES, STRATEGIES
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import yaml
 from helpers.small import SMALL, composed, run
-from rewire.config.read import read_numbers
 
 from rewire.article.document import ARTICLE
 from rewire.config.command_line import check_arguments
+from rewire.config.read import read_numbers
 from rewire.files import read_json
-from rewire.pipeline.cells import cell_of
 from rewire.pipeline.commands import words_of
+from rewire.pipeline.names import cell_of
 from rewire.pipeline.paths import CONF
 from rewire.thesis.document import THESIS
 

@@ -11,8 +11,8 @@ from rewire.article.document import ARTICLE
 from rewire.config import reference
 from rewire.config.completion import completions
 from rewire.config.reference import help_of, json_schema, options, page
-from rewire.config.schema import schema_of
 from rewire.pipeline.documents import DOCUMENTS
+from rewire.pipeline.schema import schema_of
 from rewire.thesis.document import THESIS
 
 

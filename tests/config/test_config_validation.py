@@ -15,7 +15,6 @@ from rewire.attacks.universal import EVALUATIONS, LOSSES
 from rewire.config.check import known
 from rewire.config.command_line import check_arguments
 from rewire.config.cross_checks import CONVOLUTIONAL, SIZES
-from rewire.config.schema import schema_of
 from rewire.data import cifar10, mnist
 from rewire.data.embedded import SUBSETS
 from rewire.models.dense import DENSE_MODELS
@@ -23,6 +22,7 @@ from rewire.options import children
 from rewire.options import words as allowed
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.paths import CONF
+from rewire.pipeline.schema import schema_of
 from rewire.pruning.decoupled import SCORES
 from rewire.pruning.decoupled_cost import BACKENDS
 from rewire.pruning.values import METRICS

@@ -5,8 +5,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rewire.data import AUGMENTATIONS, TrainBatches, load_data
+from rewire.data.augment import AUGMENTATIONS
+from rewire.data.batches import TrainBatches
 from rewire.data.cifar10 import SOURCES, load_cifar10
+from rewire.data.load import load_data
 from rewire.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf" / "thesis" / "data"

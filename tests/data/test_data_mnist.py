@@ -20,8 +20,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.datasets import MNIST
 
-from rewire.data import AUGMENTATIONS, TrainBatches, embedded, load_data, make_embedded, mnist
+from rewire.data import embedded, make_embedded, mnist
+from rewire.data.augment import AUGMENTATIONS
+from rewire.data.batches import TrainBatches
 from rewire.data.embedded import FOLDER, SUBSETS, load_embedded
+from rewire.data.load import load_data
 from rewire.data.mnist import SOURCES, load_mnist
 from rewire.errors import InputError
 
@@ -235,7 +238,7 @@ def test_unknown_names(source, split, text, tmp_path):
 
 def test_loading_does_not_import_torchvision():
     code = (
-        "import sys; from rewire.data import load_data as load; "
+        "import sys; from rewire.data.load import load_data as load; "
         "load(dataset='mnist', source='embedded', root='', validation_size=0); "
         "sys.exit('torchvision.datasets' in sys.modules or 'pytorch_lightning' in sys.modules)"
     )

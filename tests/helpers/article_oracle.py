@@ -1,4 +1,4 @@
-"""A small cell of the second document, and its network as plain NumPy arrays."""
+"""A small cell of the article, and its network as plain NumPy arrays."""
 
 from __future__ import annotations
 

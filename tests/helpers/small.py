@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-from rewire.config.read import read_numbers
+from omegaconf import DictConfig, OmegaConf
 
 from rewire.config.command_line import search_path
+from rewire.config.read import read_numbers
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.pipeline.document import Document
 from rewire.pipeline.paths import CONF
+from rewire.pipeline.schema import typed
+from rewire.registry import OPEN
 from rewire.thesis.document import THESIS
 
 ROOT = CONF.parent
@@ -36,6 +41,29 @@ def composed(*overrides: str, document: Document = THESIS) -> DictConfig:
         config = compose("config", overrides=[search_path(CONF, document.name), *overrides])
     read_numbers(config, document.name)
     return config
+
+
+def typed_of(*overrides: str, document: Document = THESIS) -> Any:
+    """The same as the object that the stages take."""
+    config = composed(*overrides, document=document)
+    return typed(document.name, OmegaConf.to_container(config, resolve=True))
+
+
+@functools.cache
+def _defaults(document: Document) -> dict[str, Any]:
+    return OmegaConf.to_container(composed(document=document), resolve=True)
+
+
+def typed_with(config: Mapping[str, Any], *, document: Document = THESIS) -> Any:
+    """A document's default configuration with the groups and values of a plain one, typed."""
+    plain: dict[str, Any] = dict(_defaults(document))
+    for key, value in config.items():
+        if key in OPEN and key != "data":
+            known = OPEN[key].options(value["name"]) if value["name"] in OPEN[key] else {}
+            plain[key] = {o: option.default for o, option in known.items()} | value
+        else:
+            plain[key] = plain[key] | value if isinstance(value, dict) else value
+    return typed(document.name, plain)
 
 
 def small(output: Path, *overrides: str) -> tuple[DictConfig, list[str]]:

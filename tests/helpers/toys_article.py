@@ -1,4 +1,4 @@
-"""Results of the second document's stages, made of chosen accuracies."""
+"""Results of the article's stages, made of chosen accuracies."""
 
 from __future__ import annotations
 

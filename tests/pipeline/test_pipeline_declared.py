@@ -22,10 +22,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rewire.config.command_line import check_arguments, search_path
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.dvc_yaml import PIPELINE, TABLES, main, pipeline, profile_faults
-from rewire.pipeline.run_cell import deciding
 
 ROOT = Path(__file__).resolve().parents[2]
 # One cell of each document, at the quick scale: name of a stage's entry, overrides of Hydra.
@@ -138,7 +138,7 @@ def stages_that_change(document: Document, before: Any, after: Any) -> set[str]:
     return {
         stage
         for stage in cell_stages(document)
-        if deciding(before, stage) != deciding(after, stage)
+        if Cell(stage, before).deciding() != Cell(stage, after).deciding()
     }
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 CELL_STAGES = ("train", "prune", "evaluate", "structure")
-# Stage of the second document → the list of cells in params.yaml that it runs.
+# Stage of the article → the list of cells in params.yaml that it runs.
 ARTICLE_STAGES = {
     "article_train": "cells",
     "article_noise": "cells",

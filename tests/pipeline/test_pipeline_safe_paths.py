@@ -11,7 +11,7 @@ from rewire.errors import InputError
 from rewire.files import write_manifest
 from rewire.models.artifact import load_dense, save_dense
 from rewire.models.dense import build_dense
-from rewire.pipeline.cells import LONGEST_SUFFIX, cell_folder, cell_of
+from rewire.pipeline.names import LONGEST_SUFFIX, cell_folder, cell_of
 from rewire.pipeline.paths import CONF
 
 EVIL = ("../../x", "..", ".", "/x", "a/b", "a\\b", "a b", "a\nb", "$(id)", "`id`", "a;b", "-x", "")

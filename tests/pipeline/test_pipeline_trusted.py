@@ -11,8 +11,8 @@ from helpers.small import list_anew, small
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json, sha256, write_json
 from rewire.models.artifact import load_network, save_network
+from rewire.pipeline import cell as common
 from rewire.pipeline import made
-from rewire.pipeline import run_cell as common
 from rewire.pipeline.document import WEIGHTS
 from rewire.thesis import audit, evaluate, prune, structure, tables, train
 

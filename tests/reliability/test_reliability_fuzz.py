@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 
 from rewire import cli as entry
 from rewire.attacks.universal_files import load_noise, save_noise
-from rewire.config.schema import schema_of
 from rewire.data import cifar10, embedded, mnist
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger, save_ledger
@@ -31,7 +30,8 @@ from rewire.models.artifact import load_dense, load_network, save_dense, save_ne
 from rewire.models.dense import build_dense
 from rewire.models.factory import build_model
 from rewire.options import children
-from rewire.pipeline.run_cell import sibling
+from rewire.pipeline.cell import Cell
+from rewire.pipeline.schema import schema_of
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
 
@@ -136,7 +136,7 @@ def test_malformed_configurations(count, stage, document, tmp_path, monkeypatch)
         assert code == 0
         ((config, given),) = reached
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        folder = sibling(plain, given, stage).resolve()
+        folder = Cell(stage, plain, tuple(given)).folder.resolve()
         assert folder.relative_to(output.resolve()).parts[1] == stage
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -15,11 +15,12 @@ import pytest
 from helpers.small import ROOT, list_anew, small
 
 from rewire.attacks.pgd import PGD
+from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import sha256
 from rewire.models.artifact import load_network
-from rewire.pipeline import run_cell as common
+from rewire.pipeline import cell as common
 from rewire.pipeline.document import WEIGHTS
 from rewire.thesis import evaluate, prune, train
 
@@ -135,7 +136,7 @@ def test_up_to_one_chunk_everything_is_what_one_attack_finds(output):
     run(output, "pgd")
     metrics = json.loads((output / "quick" / "evaluate" / CELL / "metrics.json").read_text())
     config, _ = small(output, "rewire=l2", f"attack.images={MOST}", *ATTACKS["pgd"])
-    *_, test = evaluate.load_images(config)
+    *_, test = load_data(**{k: v for k, v in config.data.items() if k != "augmentation"})
     attack = PGD(steps=2, restarts=2, epsilon=8 / 255, seed=0)
     model, _ = load_network(output / "quick" / "prune" / CELL / WEIGHTS)
     found = evaluate.evaluate(model, evaluate.subset(test, MOST), attack=attack)

@@ -10,10 +10,10 @@ from helpers.small import composed, run, small
 
 from rewire.models.factory import build_model
 from rewire.models.plain import to_state_dict
-from rewire.pipeline.cells import cell_of
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.foreign import foreign_cell
-from rewire.pipeline.run_cell import lineage
+from rewire.pipeline.names import cell_of
 from rewire.pipeline.state import read_state
 from rewire.thesis import evaluate, prune, structure
 from rewire.thesis.document import NAME
@@ -72,8 +72,9 @@ def test_the_name_of_its_cell_is_of_no_trained_one(file):
     assert foreign_cell(own).startswith("foreign-trades_s0.9_l2_seed0-")
     # Tracking knows the artifacts of cells alone.
     config, pruned = {"network": str(own)}, file.parent / "pruned-cell" / WEIGHTS
-    assert lineage(config, {"trained": own, "pruned": pruned}) == ["pruned-pruned-cell"]
-    assert lineage({"network": None}, {"trained": own}) == ["weights-trades-s0.9-l2-seed0"]
+    foreign, trained = Cell("evaluate", config), Cell("evaluate", {"network": None})
+    assert foreign.lineage({"trained": own, "pruned": pruned}) == ["pruned-pruned-cell"]
+    assert trained.lineage({"trained": own}) == ["weights-trades-s0.9-l2-seed0"]
 
 
 @pytest.mark.parametrize(

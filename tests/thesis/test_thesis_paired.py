@@ -13,6 +13,7 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.paired import mcnemar
 from rewire.files import sha256
+from rewire.pipeline.common import Profile
 from rewire.pipeline.document import SELECTIONS, WEIGHTS
 from rewire.thesis import tables
 from rewire.thesis.paired import write_paired
@@ -22,7 +23,7 @@ AXES = {
     "rewire": ["random", "l2", "vector"],
     "seeds": [0, 1],
 }
-PROFILE = {"name": "quick", "note": "Quick profile. Not comparable with the published numbers."}
+PROFILE = Profile(name="quick", note="Quick profile. Not comparable with the published numbers.")
 TRAINED = SELECTIONS["best_test"]  # of which no figure is drawn
 
 
@@ -99,7 +100,7 @@ def test_every_pair_that_was_run_and_no_other(tmp_path, capsys):
         assert row["p"] == mcnemar(ours, theirs).p
     assert "thesis_paired: 4 comparisons" in capsys.readouterr().out
     text = (tmp_path / "tables" / "thesis_paired.md").read_text()
-    assert PROFILE["note"] in text
+    assert PROFILE.note in text
     assert "| l2 - random |" in text
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from helpers.small import small
-from omegaconf import OmegaConf
 
 from rewire.errors import InputError
 from rewire.files import read_json, sha256
+from rewire.pipeline.cell import Cell
 from rewire.thesis import surrogates
 from rewire.thesis.audit import transfer_source
 from rewire.thesis.surrogates import surrogates_file
@@ -15,7 +15,7 @@ from rewire.thesis.surrogates import surrogates_file
 
 def cell(output, strategy="l2", *overrides):
     config, _ = small(output, f"rewire={strategy}", "profile=quick", *overrides)
-    return config, OmegaConf.to_container(config, resolve=True)
+    return config, Cell.of("audit", config, [])
 
 
 def train(output, *strategies):
@@ -58,11 +58,11 @@ def test_a_list_with_one_strategy_leaves_the_transfer_out_and_says_so(
     train(output, "random", "l2")
     list_surrogates(output, monkeypatch, tmp_path, ["random"])
     capsys.readouterr()
-    assert transfer_source(cell(output, "random")[1], []) is None
+    assert transfer_source(cell(output, "random")[1]) is None
     assert "lists none of l2; the check is left out" in capsys.readouterr().out
-    assert transfer_source(cell(output, "vector")[1], [])[0] == "natural-s0.9-random-seed0"
+    assert transfer_source(cell(output, "vector")[1])[0] == "natural-s0.9-random-seed0"
 
 
 def test_without_a_pipeline_a_missing_network_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no network to transfer from"):
-        transfer_source(cell(tmp_path)[1], [])
+        transfer_source(cell(tmp_path)[1])

@@ -156,6 +156,18 @@ def test_an_unreadable_lock_file_is_no_traceback(pipeline, capsys, text, message
     assert message in err
 
 
+def test_a_stage_that_left_the_pipeline_is_not_missed(pipeline, capsys):
+    shutil.rmtree(pipeline / "folder")
+    assert checked(pipeline, capsys)[0] == 1
+    left = PIPELINE.partition("  second:")[0]
+    write(pipeline / "dvc.yaml", left)
+    code, out, _ = checked(pipeline, capsys)
+    assert (code, out[:13]) == (0, "whole: all 2 ")
+    assert checked(pipeline, capsys, "--stage", "second")[0] == 2
+    (pipeline / "dvc.yaml").unlink()  # a lock file alone
+    assert checked(pipeline, capsys)[0] == 1
+
+
 def test_an_unknown_stage_is_refused_with_the_nearest_name(pipeline, capsys):
     code, _, err = checked(pipeline, capsys, "--stage", "secnd")
     assert code == 2

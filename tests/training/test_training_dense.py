@@ -1,4 +1,4 @@
-"""Training of the second document: equal to a plain PyTorch loop, and exactly resumable."""
+"""Training of the article: equal to a plain PyTorch loop, and exactly resumable."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from helpers.small import typed_with
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from rewire.article.document import ARTICLE
 from rewire.data.batches import TrainBatches
 from rewire.data.load import load_data
 from rewire.errors import DivergedError, InputError
@@ -53,7 +55,13 @@ def changed(**groups):
 
 def run(config, folder, report=lambda line: None):
     torch.manual_seed(int(folder.name == "other"))  # must not matter
-    return train_dense(config, checkpoints=folder, tracker=NullTracker(), report=report)
+    return train_dense(
+        typed_with(config, document=ARTICLE),
+        state_of=config,
+        checkpoints=folder,
+        tracker=NullTracker(),
+        report=report,
+    )
 
 
 def same(first, second):
@@ -176,9 +184,9 @@ def test_rates_follow_the_phases():
     [
         ({"trainer": {"threads": 0}}, "trainer.threads is 0"),
         ({"trainer": {"batch_size": 201}}, "201"),
-        ({"head": {"name": "mse"}}, "unknown head 'mse'"),
-        ({"head": {"name": "sce", "scale": "sum"}}, "unknown option of head 'sce'"),
-        ({"network": {"name": "cnm"}}, "Did you mean 'cnn'"),
+        ({"head": {"name": "mse"}}, "head.name is 'mse'. Allowed: lq"),
+        ({"head": {"name": "sce", "scale": "sum"}}, "unknown option 'head."),
+        ({"network": {"name": "cnm"}}, "network.name is '"),
         ({"network": {"width": 0}}, "width is 0"),
         ({"data": {"validation_size": 10_000}}, "10000"),
     ],

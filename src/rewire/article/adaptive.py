@@ -1,4 +1,4 @@
-"""Second document, stage 4: noise made anew on pruned networks, beside the noise they never saw.
+"""The article, stage 4: noise made anew on pruned networks, beside the noise they never saw.
 
 Fixed noise may lose its effect because a pruned network is robust, or because it is another network
 than the one that the noise was made on. Noise of its own tells the two apart.
@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rewire.article.configuration import Configuration
+from rewire.article.curve_settings import points_of
 from rewire.article.noise_vectors import make_vectors, noise_batches, noise_recipe
 from rewire.article.pruned_accuracy import Rankings, judge, load_inputs
 from rewire.attacks.universal import CLEAN
 from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.partial_results import Part, parts
-from rewire.pipeline.run_cell import deciding_pieces, run_cell, sibling
+from rewire.pipeline.run_cell import run_cell
 from rewire.pruning.values import apply_masks, combined_masks
 from rewire.reporting.text_tables import summary_table
 from rewire.tracking import Tracker
@@ -33,30 +35,22 @@ VECTORS = "vectors.safetensors"  # point → (V, 784), in the order of the colum
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Attack the cell that `config` names; reads what `article_train` and `article_noise` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        trained, noised = (sibling(config, overrides, f"article_{s}") for s in ("train", "noise"))
-        return attack(config, folder, tracker, trained=trained, noised=noised)
-
-    run_cell("article_adaptive", config, overrides, work)
+    run_cell(Cell.of("article_adaptive", config, overrides), attack)
 
 
-def attack(
-    config: dict[str, Any], folder: Path, tracker: Tracker, *, trained: Path, noised: Path
-) -> list[str]:
-    options, points = config["curves"], config["curves"]["points"]["list"]
-    for name in options["adaptive"]:
+def attack(cell: Cell[Configuration]) -> list[str]:
+    config, folder, tracker = cell.config, cell.folder, cell.tracker
+    trained, noised = cell.earlier("article_train"), cell.earlier("article_noise")
+    options, points = config.curves, points_of(config.curves)
+    for name in options.adaptive:
         if name not in points:
             raise unknown_name("point in curves.adaptive", name, points)
     inputs = load_inputs(config, trained=trained, noisy=noised)
-    recipe = noise_recipe(config["noise"], inputs.device)
-    batches = noise_batches(
-        inputs.training, batch_size=config["noise"]["batch_size"], seed=config["seed"]
-    )
-    rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
-    sample = {key: options["common"][key] for key in ("count", "fresh")}
-    decided = deciding_pieces(config, "article_adaptive")
-    decided |= {"device": inputs.device.type, "recipe": recipe}
+    recipe = noise_recipe(config.noise, inputs.device)
+    batches = noise_batches(inputs.training, batch_size=config.noise.batch_size, seed=config.seed)
+    rankings = Rankings(inputs.model, inputs.training, seed=config.seed)
+    sample = options.common.model_dump(include={"count", "fresh"})
+    decided = cell.pieces(device=inputs.device.type, recipe=dataclasses.asdict(recipe))
 
     vectors: dict[str, Tensor] = {}
 
@@ -65,7 +59,13 @@ def attack(
         ranked = rankings.of(points[name], draw=0, **sample)
         with apply_masks(inputs.model, combined_masks(ranked, points[name])):
             made = make_vectors(
-                part, name, inputs.model, batches, pairs=inputs.pairs, variant=VARIANT, **recipe
+                part,
+                name,
+                inputs.model,
+                batches,
+                pairs=inputs.pairs,
+                variant=VARIANT,
+                recipe=recipe,
             )
         vectors[name] = made
 
@@ -86,9 +86,9 @@ def attack(
     with parts(folder, decided=decided) as part:
         metrics = {
             "columns": inputs.columns,
-            "steps": recipe["steps"],
+            "steps": recipe.steps,
             "evaluation": EVALUATION,
-            "points": [compare(part, name) for name in options["adaptive"]],
+            "points": [compare(part, name) for name in options.adaptive],
         }
         with atomic_path(folder / VECTORS) as temporary:
             save_file(vectors, temporary)
@@ -98,7 +98,7 @@ def attack(
         f"adaptive-{folder.name}",
         type="noise",
         files=[folder / VECTORS],
-        metadata={"columns": inputs.columns, "steps": recipe["steps"]},
+        metadata={"columns": inputs.columns, "steps": recipe.steps},
         inputs=[f"weights-{trained.name}", f"noise-{noised.name}"],
     )
     return [VECTORS, METRICS]

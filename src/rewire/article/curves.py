@@ -1,28 +1,36 @@
-"""Second document, stage 3: accuracy under fixed noise while the network is pruned."""
+"""The article, stage 3: accuracy under fixed noise while the network is pruned."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
 
-from rewire.article.curve_settings import Curve, Pruning, curves_of, draws_of, grid
+from rewire.article.configuration import Configuration, Curve, Curves
+from rewire.article.curve_settings import (
+    curves_of,
+    draws_of,
+    grid,
+    points_of,
+    pruning,
+    ranked_by,
+)
 from rewire.article.pruned_accuracy import Inputs, Rankings, judge, load_inputs
 from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
 from rewire.evaluation.curve import pruning_curve
 from rewire.files import write_json, write_text
 from rewire.models.dense import PIXELS
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.partial_results import parts
-from rewire.pipeline.run_cell import as_csv, deciding_pieces, run_cell, sibling
+from rewire.pipeline.run_cell import as_csv, run_cell
 from rewire.progress import bar, tell
 from rewire.pruning.inputs import metric_images
-from rewire.pruning.values import apply_masks, weight_matrices
+from rewire.pruning.values import Pruning, apply_masks, weight_matrices
 from rewire.reporting.text_tables import summary_table
 from rewire.tracking import Tracker
 
@@ -32,24 +40,17 @@ VALIDATION = "validation"  # the column with the held-out images, without noise
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Prune the cell that `config` names; reads what `article_train` and `article_noise` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        trained, noised = (sibling(config, overrides, f"article_{s}") for s in ("train", "noise"))
-        return measure(config, folder, tracker, trained=trained, noised=noised)
-
-    run_cell("article_curves", config, overrides, work)
+    run_cell(Cell.of("article_curves", config, overrides), measure)
 
 
-def measure(
-    config: dict[str, Any], folder: Path, tracker: Tracker, *, trained: Path, noised: Path
-) -> list[str]:
-    options = config["curves"]
-    curves, points = curves_of(options), options["points"]["list"]
-    inputs = load_inputs(config, trained=trained, noisy=noised)
-    rankings = Rankings(inputs.model, inputs.training, seed=config["seed"])
-    sample = {key: options["common"][key] for key in ("count", "fresh")}
-    decided = deciding_pieces(config, "article_curves")
-    decided |= {"device": inputs.device.type}
+def measure(cell: Cell[Configuration]) -> list[str]:
+    options, folder, tracker = cell.config.curves, cell.folder, cell.tracker
+    trained, noised = cell.earlier("article_train"), cell.earlier("article_noise")
+    curves, points = curves_of(options), points_of(options)
+    inputs = load_inputs(cell.config, trained=trained, noisy=noised)
+    rankings = Rankings(inputs.model, inputs.training, seed=cell.config.seed)
+    sample = options.common.model_dump(include={"count", "fresh"})
+    decided = cell.pieces(device=inputs.device.type)
     rows: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     with parts(folder, decided=decided) as part:
@@ -69,7 +70,7 @@ def measure(
         for draw in range(max(point_draws(point, options) for point in points.values())):
             chosen = {n: p for n, p in points.items() if draw < point_draws(p, options)}
             compute = functools.partial(
-                points_at, inputs, rankings, chosen, draw, options["points"]["evaluations"], sample
+                points_at, inputs, rankings, chosen, draw, options.points.evaluations, sample
             )
             found += part(f"points-{draw}", compute)
         means = rankings.means(draw=0, **sample)
@@ -100,14 +101,14 @@ def one_draw(
 ) -> dict[str, Any]:
     """What `judge` counts along the ratios of one draw of a curve."""
     ranked = rankings.of(
-        curve.metrics,
+        ranked_by(curve),
         draw=draw,
         count=curve.count,
         fresh=curve.fresh,
         matrices=curve.matrices,
         include_output=curve.include_output,
     )
-    prunings = [curve.pruning(ratio) for ratio in ratios]
+    prunings = [pruning(curve, ratio) for ratio in ratios]
     evaluations, images = curve.evaluations, curve.images
     return judge(inputs, ranked, prunings, evaluations=evaluations, images=images)
 
@@ -128,8 +129,8 @@ def curve_rows(
             yield start | {"evaluation": "E1", "column": VALIDATION} | number
 
 
-def point_draws(point: Pruning, options: Mapping[str, Any]) -> int:
-    return draws_of(point, options["points"]["draws"], options)
+def point_draws(point: Pruning, options: Curves) -> int:
+    return draws_of(point, options.points.draws, options)
 
 
 def points_at(

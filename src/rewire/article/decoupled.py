@@ -1,4 +1,4 @@
-"""Second document: the CNN with decoupled convolutions, pruned copy by copy, and what that costs.
+"""The article: the CNN with decoupled convolutions, pruned copy by copy, and what that costs.
 
 Times differ between equal runs: cost.json and cost.png are no part of the stage's result.
 """
@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from scipy import sparse
 from torch import Tensor
 
+from rewire.article.configuration import Configuration, Decoupled
 from rewire.article.noise_vectors import first_images
 from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
 from rewire.attacks.judge import is_correct, predict_logits
@@ -23,13 +24,15 @@ from rewire.attacks.universal import CLEAN, apply_noise, pair_label
 from rewire.attacks.universal_files import load_noise
 from rewire.data.checks import check_count as check_range
 from rewire.data.images import ImageSet, as_float
+from rewire.data.load import load_images
 from rewire.errors import InputError, unknown_name
 from rewire.files import write_json
 from rewire.models.artifact import load_dense
 from rewire.models.dense import DENSE_MODELS, Architecture, DenseNetwork
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
 from rewire.pipeline.partial_results import parts
-from rewire.pipeline.run_cell import deciding_pieces, load_images, run_cell, sibling
+from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
 from rewire.pruning.decoupled import (
     SCORES,
@@ -52,39 +55,30 @@ TOLERANCE = 1e-4
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Judge the cell that `config` names; reads what `article_train` and `article_noise` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        sources = {
-            stage: sibling(config, overrides, stage) for stage in ("article_train", "article_noise")
-        }
-        return measure(config, sources, folder, tracker)
-
-    run_cell("article_decoupled", config, overrides, work)
+    run_cell(Cell.of("article_decoupled", config, overrides), measure)
 
 
-def measure(
-    config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
-) -> list[str]:
-    options = config["decoupled"]
-    check(config["network"]["name"], options)
-    model = load_dense(sources["article_train"] / WEIGHTS, expected=config["network"])
-    columns, noise = vectors(sources["article_noise"] / NOISE, options)
-    train, _, test = load_images(config)
-    judged = first_images(test, options["images"], name="decoupled.images")
+def measure(cell: Cell[Configuration]) -> list[str]:
+    config, options, folder = cell.config, cell.config.decoupled, cell.folder
+    check(config.network.name, options)
+    trained, noised = cell.earlier("article_train"), cell.earlier("article_noise")
+    model = load_dense(trained / WEIGHTS, expected=config.network.model_dump())
+    columns, noise = vectors(noised / NOISE, options)
+    train, _, test = load_images(config.data)
+    judged = first_images(test, options.images, name="decoupled.images")
     network = decoupled(model)
-    means = metric_means(network, train, count=options["metric_images"], seed=config["seed"])
+    means = metric_means(network, train, count=options.metric_images, seed=config.seed)
     metrics: dict[str, Any] = {
         "columns": columns,
         "evaluation": EVALUATION,
         "images": len(judged),
-        "metric_images": options["metric_images"],
+        "metric_images": options.metric_images,
         "layers": [described(layer, means[layer.name]) for layer in network.layers],
         "largest_difference": largest_difference(model, network, judged),
         "points": [],
     }
-    count = functools.partial(judge, data=judged, noise=noise, batch_size=options["batch_size"])
-    decided = deciding_pieces(config, "article_decoupled")
-    with parts(folder, decided=decided) as part:
+    count = functools.partial(judge, data=judged, noise=noise, batch_size=options.batch_size)
+    with parts(folder, decided=cell.pieces()) as part:
         pruned = [(CLEAN, [], CLEAN, [0.0]), *plan(options)]
         with bar("points", total=len(pruned), unit="point") as shown:
             for name, layers, metric, ratios in pruned:
@@ -94,14 +88,15 @@ def measure(
                 metrics["points"] += part(f"{name}-{metric}", compute)
                 shown.update()
         write_json(folder / METRICS, metrics)
-        timed = dict(options["cost"])
-        cost = layer_cost(network, means, ratios=options["ratios"][timed["metric"]], **timed)
+        timed = options.cost
+        ratios = options.ratios.model_dump()[timed.metric]
+        cost = layer_cost(network, means, ratios=ratios, **timed.model_dump())
         write_json(folder / COST, cost)
-    report(metrics, cost, options["column"], folder, tracker)
+    report(metrics, cost, options.column, folder, cell.tracker)
     return [METRICS, FIGURE]
 
 
-def check(network: str, options: Mapping[str, Any]) -> None:
+def check(network: str, options: Decoupled) -> None:
     """Refuse, before anything is computed, what would fail late."""
     if not DENSE_MODELS[network].convolutions:
         fit = [name for name in DENSE_MODELS if DENSE_MODELS[name].convolutions]
@@ -111,9 +106,6 @@ def check(network: str, options: Mapping[str, Any]) -> None:
         for layer in layers:
             if layer not in known:
                 raise unknown_name("layer to prune", layer, known)
-    cost = options["cost"]
-    if cost["metric"] not in options["ratios"]:
-        raise unknown_name("decoupled.cost.metric", cost["metric"], options["ratios"])
 
 
 def layer_names(architecture: Architecture) -> list[str]:
@@ -122,31 +114,32 @@ def layer_names(architecture: Architecture) -> list[str]:
     return [*convs, *(f"fc{number + 1}" for number, _ in enumerate(architecture.hidden)), "out"]
 
 
-def plan(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str], str, list[float]]]:
+def plan(options: Decoupled) -> Iterator[tuple[str, list[str], str, list[float]]]:
     """(name, layers, metric, ratios) of everything that is pruned."""
-    for name, point in options["points"].items():
-        for metric, ratios in point.get("ratios", options["ratios"]).items():
-            yield name, point["layers"], metric, ratios
+    for name, point in options.points.items():
+        chosen = point.ratios if "ratios" in point.model_fields_set else options.ratios
+        for metric, ratios in chosen.model_dump(exclude_unset=True).items():
+            yield name, point.layers, metric, ratios
 
 
-def vectors(path: Path, options: Mapping[str, Any]) -> tuple[list[str], Tensor]:
+def vectors(path: Path, options: Decoupled) -> tuple[list[str], Tensor]:
     """Names of the columns, "none" first, and the vectors (V, 784) behind the others."""
     noise, pairs, _ = load_noise(path)
     labels = [pair_label(pair) for pair in pairs]
-    if options["column"] not in labels:
+    if options.column not in labels:
         raise InputError(
-            f"decoupled.column is {options['column']!r}, which is not in '{path}'. "
+            f"decoupled.column is {options.column!r}, which is not in '{path}'. "
             f"Allowed: {', '.join(labels)}; noise.pairs makes others."
         )
-    if not options["every_column"]:
-        chosen = labels.index(options["column"])
+    if not options.every_column:
+        chosen = labels.index(options.column)
         labels, noise = [labels[chosen]], noise[chosen : chosen + 1]
     return [CLEAN, *labels], noise
 
 
 def decoupled(model: DenseNetwork) -> DecoupledNetwork:
     """`model` with sparse convolutions; dense layers stay dense, which is faster."""
-    linears = [*model.hidden.values(), model.output]
+    linears = [*model.linears().values(), model.output]
     convs = list(model.convolutions().values())
     return DecoupledNetwork.from_modules(convs, linears, sparse_linears=False)
 

@@ -1,9 +1,10 @@
-"""Second document, stage 2: universal noise on one trained network, and what it does to it."""
+"""The article, stage 2: universal noise on one trained network, and what it does to it."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import Tensor
 
+from rewire.article.configuration import Configuration, Trainability
 from rewire.article.noise_vectors import (
     Counts,
     check_distinct,
@@ -26,46 +28,42 @@ from rewire.attacks.universal import (
     EVALUATIONS,
     VARIANTS,
     Pair,
-    check_recipe,
+    Recipe,
     column_labels,
     pair_label,
 )
 from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.partial_results import parts
-from rewire.pipeline.run_cell import deciding_pieces, run_cell, sibling
+from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
 PICTURE = "noise.png"
-TRIAL = ("loss", "optimiser", "lr")  # what a run of the trainability study may choose
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Make and judge noise on the cell that `config` names; reads what `article_train` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return attack(config, sibling(config, overrides, "article_train"), folder, tracker)
-
-    run_cell("article_noise", config, overrides, work)
+    run_cell(Cell.of("article_noise", config, overrides), attack)
 
 
-def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker) -> list[str]:
-    noise = config["noise"]
-    recipe = noise_recipe(noise, choose_device(config["trainer"]["device"]))
-    check_distinct(noise["pairs"])
-    trials = trials_of(noise["trainability"], recipe)
+def attack(cell: Cell[Configuration]) -> list[str]:
+    config, noise, folder = cell.config, cell.config.noise, cell.folder
+    recipe = noise_recipe(noise, choose_device(config.trainer.device))
+    check_distinct(noise.pairs)
+    trials = trials_of(noise.trainability, recipe)
+    source = cell.earlier("article_train")
     inputs = load_inputs(config, source)
-    draw = noise_batches(inputs.training, batch_size=noise["batch_size"], seed=config["seed"])
-    decided = deciding_pieces(config, "article_noise")
-    decided |= {"device": inputs.device.type, "recipe": recipe}
+    draw = noise_batches(inputs.training, batch_size=noise.batch_size, seed=config.seed)
+    decided = cell.pieces(device=inputs.device.type, recipe=asdict(recipe))
 
     with parts(folder, decided=decided) as part:
 
-        def make(name: str, pairs: Sequence[Pair], variant: str, recipe: dict[str, Any]) -> Tensor:
+        def make(name: str, pairs: Sequence[Pair], variant: str, recipe: Recipe) -> Tensor:
             return make_vectors(
-                part, name, inputs.model, draw, pairs=pairs, variant=variant, **recipe
+                part, name, inputs.model, draw, pairs=pairs, variant=variant, recipe=recipe
             )
 
         def judge(name: str, vectors: Tensor, pairs: Sequence[Pair], evaluation: str) -> Any:
@@ -76,23 +74,24 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
                 ),
             )
 
-        made = {variant: make(variant, noise["pairs"], variant, recipe) for variant in VARIANTS}
+        made = {variant: make(variant, noise.pairs, variant, recipe) for variant in VARIANTS}
         metrics = {
-            "pairs": noise["pairs"],
-            "columns": column_labels(noise["pairs"]),
-            "steps": recipe["steps"],
-            "precision": recipe["precision"],
+            "pairs": noise.pairs,
+            "columns": column_labels(noise.pairs),
+            "steps": recipe.steps,
+            "precision": recipe.precision,
             "accuracy": {
-                variant: {e: judge(variant, vectors, noise["pairs"], e) for e in EVALUATIONS}
+                variant: {e: judge(variant, vectors, noise.pairs, e) for e in EVALUATIONS}
                 for variant, vectors in made.items()
             },
-            "trainability": trainability(trials, noise["trainability"]["pairs"], make, judge),
+            "trainability": trainability(trials, noise.trainability.pairs, make, judge),
         }
         files = [f"noise_{variant}.safetensors" for variant in made]
         for name, (variant, vectors) in zip(files, made.items(), strict=True):
-            save_noise(folder / name, vectors, pairs=noise["pairs"], variant=variant)
-        pixels = draw_noise(made, noise["pairs"], folder / PICTURE)
+            save_noise(folder / name, vectors, pairs=noise.pairs, variant=variant)
+        pixels = draw_noise(made, noise.pairs, folder / PICTURE)
         write_json(folder / METRICS, metrics)
+    tracker = cell.tracker
     tell(metrics, tracker)
     tracker.image("noise", pixels)
     tracker.artifact(
@@ -105,34 +104,27 @@ def attack(config: dict[str, Any], source: Path, folder: Path, tracker: Tracker)
     return [*files, METRICS, PICTURE]
 
 
-def trials_of(
-    settings: Mapping[str, Any], recipe: Mapping[str, Any]
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The runs of the trainability study as (what they choose, options of `make_noise`).
+def trials_of(settings: Trainability, recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
+    """The runs of the trainability study as (what they choose, recipe).
 
     Raises:
         InputError: for a value that is not allowed; nothing has been computed then.
     """
-    trials = []
-    for run in settings["runs"]:
-        chosen = {key: run[key] for key in TRIAL}
-        options = {**recipe, **chosen, "steps": settings["steps"]}
-        check_recipe(pairs=settings["pairs"], **options)
-        trials.append((chosen, options))
-    return trials
+    chosen = [run.model_dump() for run in settings.runs]
+    return [(own, replace(recipe, **own, steps=settings.steps)) for own in chosen]
 
 
 def trainability(
-    trials: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+    trials: Sequence[tuple[dict[str, Any], Recipe]],
     pairs: Sequence[Pair],
     make: Callable[..., Tensor],
     judge: Callable[..., dict[str, Counts]],
 ) -> list[dict[str, Any]]:
     """Accuracy (E1, all test images) under G1 noise of every loss and optimiser tried."""
     results = []
-    for chosen, options in trials:
+    for chosen, own in trials:
         name = "trial-" + "-".join(map(str, chosen.values()))
-        found = judge(name, make(name, pairs, "G1", options), pairs, "E1")["all"]
+        found = judge(name, make(name, pairs, "G1", own), pairs, "E1")["all"]
         columns = zip(pairs, found["correct"][1:], found["images"][1:], strict=True)
         results += [
             {**chosen, "column": pair_label(pair), "correct": correct, "images": images}

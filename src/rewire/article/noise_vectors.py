@@ -1,29 +1,29 @@
-"""From the configured group `noise` to vectors and counts (second document)."""
+"""From the configured group `noise` to vectors and counts."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewire.attacks.universal import CLASSES, Pair, check_recipe, make_noise, pair_label
+from rewire.article.configuration import Configuration, Noise
+from rewire.attacks.universal import CLASSES, Pair, Recipe, make_noise, pair_label
 from rewire.data.batches import TrainBatches
 from rewire.data.checks import check_count
 from rewire.data.images import ImageSet, as_float
+from rewire.data.load import load_images
 from rewire.errors import InputError
 from rewire.evaluation.noise import accuracy_under_noise
 from rewire.models.artifact import load_dense
 from rewire.models.dense import DenseNetwork
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.partial_results import Part
-from rewire.pipeline.run_cell import load_images
 from rewire.progress import bar, tell
 from rewire.rng import derive_seed
 from rewire.training.device import choose_device, choose_precision, use_threads
@@ -46,18 +46,19 @@ class Inputs:
     device: torch.device
 
 
-def load_inputs(config: Mapping[str, Any], trained: Path) -> Inputs:
+def load_inputs(config: Configuration, trained: Path) -> Inputs:
     """Read what `article_train` left in the folder `trained`, and the images.
 
     Raises:
         InputError: for a missing or damaged file, or one of another network.
     """
-    device = choose_device(config["trainer"]["device"])
-    use_threads(config["trainer"]["threads"])
+    device = choose_device(config.trainer.device)
+    use_threads(config.trainer.threads)
     # Weights that the L2 penalty shrank make denormal products, which are slow.
     torch.set_flush_denormal(True)
-    model = load_dense(trained / WEIGHTS, expected=config["network"]).to(device)
-    return Inputs(model, *(images.to(device) for images in load_images(config)), device)
+    model = load_dense(trained / WEIGHTS, expected=config.network.model_dump()).to(device)
+    training, validation, test = (images.to(device) for images in load_images(config.data))
+    return Inputs(model, training, validation, test, device)
 
 
 def first_images(data: ImageSet, count: int | None, *, name: str = "test images") -> ImageSet:
@@ -72,20 +73,23 @@ def first_images(data: ImageSet, count: int | None, *, name: str = "test images"
     return data.take(torch.arange(count))
 
 
-def noise_recipe(noise: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Options of `make_noise` from the group `noise`, "auto" replaced by what it means here.
+def noise_recipe(noise: Noise, device: torch.device) -> Recipe:
+    """The recipe of the group `noise`, "auto" replaced by what it means here.
 
     Raises:
         InputError: for a value that is not allowed; nothing has been computed then.
     """
-    names = ("steps", "lr", "loss", "optimiser", "precision", "vectors_per_pass")
-    recipe = {name: noise[name] for name in names}
-    if recipe["precision"] == "auto":
-        recipe["precision"] = choose_precision("auto", device)
-    if recipe["vectors_per_pass"] == "auto":
-        recipe["vectors_per_pass"] = 1 if device.type == "cpu" else max(1, len(noise["pairs"]))
-    check_recipe(pairs=noise["pairs"], **recipe)
-    return recipe
+    together = noise.vectors_per_pass
+    if together == "auto":
+        together = 1 if device.type == "cpu" else len(noise.pairs)
+    return Recipe(
+        steps=noise.steps,
+        lr=noise.lr,
+        loss=noise.loss,
+        optimiser=noise.optimiser,
+        precision=choose_precision(noise.precision, device),
+        vectors_per_pass=together,
+    )
 
 
 def noise_batches(training: ImageSet, *, batch_size: int, seed: int) -> Draw:
@@ -125,8 +129,8 @@ def make_vectors(
     draw: Draw,
     *,
     pairs: Sequence[Pair],
-    vectors_per_pass: int,
-    **options: Any,
+    variant: str,
+    recipe: Recipe,
 ) -> Tensor:
     """Noise (V, 784) on the CPU; what shares a pass is one part, `name`-0, `name`-1, ...
 
@@ -135,7 +139,7 @@ def make_vectors(
         name: of these vectors, unique in the stage.
         model: see `make_noise`.
         draw: what `noise_batches` gave.
-        pairs, vectors_per_pass, options: of `make_noise`.
+        pairs, variant, recipe: of `make_noise`.
     """
 
     def compute(shared: Sequence[Pair], before: int) -> list[list[float]]:
@@ -144,17 +148,17 @@ def make_vectors(
             model,
             draw(),
             pairs=shared,
-            vectors_per_pass=vectors_per_pass,
+            variant=variant,
+            recipe=recipe,
             progress=lambda done, _: shown.update(before + done - shown.n),
-            **options,
         )
         seconds = time.perf_counter() - started
         tell(shown, f"{name} {' '.join(map(pair_label, shared))}  {seconds:.1f} s")
         return found.tolist()
 
     vectors: list[list[float]] = []
-    passes = [pairs[i : i + vectors_per_pass] for i in range(0, len(pairs), vectors_per_pass)]
-    steps = options["steps"]
+    together, steps = recipe.vectors_per_pass, recipe.steps
+    passes = [pairs[i : i + together] for i in range(0, len(pairs), together)]
     with bar(name, total=len(passes) * steps, unit="step") as shown:
         for number, shared in enumerate(passes):
             work = functools.partial(compute, shared, number * steps)

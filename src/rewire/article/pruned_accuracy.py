@@ -1,4 +1,4 @@
-"""From configured curves and points to pruned networks (second document)."""
+"""From configured curves and points to pruned networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rewire.article import noise_vectors as noised
-from rewire.article.curve_settings import Pruning
+from rewire.article.configuration import Configuration
 from rewire.article.noise_vectors import first_images
 from rewire.attacks.universal import Pair, column_labels
 from rewire.attacks.universal_files import load_noise
@@ -22,6 +22,7 @@ from rewire.pipeline.document import NOISE
 from rewire.pruning.inputs import mean_inputs
 from rewire.pruning.values import (
     NEED_MEANS,
+    Pruning,
     apply_masks,
     combined_masks,
     rank,
@@ -52,15 +53,15 @@ class Inputs(noised.Inputs):
         return column_labels(self.pairs)
 
 
-def load_inputs(config: Mapping[str, Any], *, trained: Path, noisy: Path) -> Inputs:
+def load_inputs(config: Configuration, *, trained: Path, noisy: Path) -> Inputs:
     """Read the network of `article_train` and the G1 noise of `article_noise`, and the images.
 
     Raises:
         InputError: for a missing or damaged file, or one of another network or noise.
     """
     loaded = noised.load_inputs(config, trained)
-    noise, pairs, _ = load_noise(noisy / NOISE, expected=config["noise"]["pairs"])
-    test = first_images(loaded.test, config["curves"]["images"], name=IMAGES)
+    noise, pairs, _ = load_noise(noisy / NOISE, expected=config.noise.pairs)
+    test = first_images(loaded.test, config.curves.images, name=IMAGES)
     return Inputs(**vars(loaded) | {"test": test}, noise=noise.to(loaded.device), pairs=pairs)
 
 

@@ -1,4 +1,4 @@
-"""Second document, last stage: its table, plots and scored claims from what the stages left."""
+"""The article, last stage: its table, plots and scored claims from what the stages left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from rewire.article.configuration import Configuration
 from rewire.article.document import ARTICLE
 from rewire.article.report.best_performance import (
     NETWORK,
@@ -37,6 +38,8 @@ from rewire.article.report.pruning_rows import (
 from rewire.article.report.published_curves import load_plot
 from rewire.article.report.runs import Run, as_run
 from rewire.files import MANIFEST, read_json, writable_folder, write_json, write_text
+from rewire.pipeline.cell import Cell
+from rewire.pipeline.common import Profile
 from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import METRICS, WEIGHTS
 from rewire.pipeline.dvc_views import write_views
@@ -61,13 +64,13 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Write the article's tables and figures, for the cells in `params.yaml`."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    profile, output = plain["profile"], Path(plain["output"])
+    asked: Configuration = Cell.of("article_tables", config, overrides).config
+    profile, output = asked.profile, Path(asked.output)
     axes = read_axes(PARAMS, "article", (*dict.fromkeys(LISTS.values()), "seeds"))
     writable_folder(output / "tables")
-    base = output / profile["name"]
+    base = output / profile.name
     found = {
-        stage: list(collect(base / stage, axes[listing], axes["seeds"], profile["name"]))
+        stage: list(collect(base / stage, axes[listing], axes["seeds"], profile.name))
         for stage, listing in LISTS.items()
     }
     results, outdated = sorted_out(found)
@@ -76,14 +79,14 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     said = remark(result["folder"] for each in results.values() for result in each)
     if said:
         print(said.strip())
-        profile["note"] += said
+        profile = profile.noting(said)
     if outdated:
         again = "; ".join(result["outdated"] for result in outdated)
-        profile["note"] += f" Outdated, hence left out: run {again}."
+        profile = profile.noting(f" Outdated, hence left out: run {again}.")
     runs = runs_of(results)
-    with tracked_tables(plain, axes, document="article", stage="article_tables") as tracker:
+    with tracked_tables(asked, axes, document="article", stage="article_tables") as tracker:
         write_tables(results, runs, output / "tables", profile, tracker, outdated=outdated)
-        draw(runs, output / "figures", profile["note"], tracker)
+        draw(runs, output / "figures", profile.note, tracker)
     listed = [f"{cell}-seed{seed}" for cell in axes["cells"] for seed in axes["seeds"]]
     measured = {r["folder"].name: noise_numbers(r) for r in results["article_noise"]}
     rows = {cell: measured.get(cell, {}) for cell in listed}
@@ -155,18 +158,18 @@ def write_tables(
     results: Results,
     runs: Sequence[Run],
     folder: Path,
-    profile: Mapping[str, str],
+    profile: Profile,
     tracker: Tracker,
     *,
     outdated: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Table 1, the order of the prunings, the claims, and what the article lacks."""
-    note = profile["note"]
+    note = profile.note
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
     table = build_table(
         spec,
         [*table1_results(runs), *outdated_results(spec, outdated)],
-        profile=profile["name"],
+        profile=profile.name,
         note=note,
     )
     paths = write_table(table, folder)

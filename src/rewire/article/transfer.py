@@ -1,25 +1,28 @@
-"""Second document: one network under the noise that was made on the networks of every head."""
+"""The article: one network under the noise that was made on the networks of every head."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tabulate import tabulate
 
+from rewire.article.configuration import Configuration
 from rewire.article.noise_vectors import judged, load_inputs
 from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
 from rewire.pipeline.partial_results import parts
-from rewire.pipeline.run_cell import check_sources, deciding_pieces, run_cell, sibling
+from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 
 SOURCES = ("sce", "lq", "rq")
@@ -31,52 +34,39 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     Raises:
         InputError: if the noise of a head is missing; names the commands that make it.
     """
-    plain = OmegaConf.to_container(config, resolve=True)
-    trained = sibling(plain, overrides, "article_train")
-    noises = {head: noise_of(plain, overrides, head) for head in SOURCES}
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return measure(config, trained, noises, folder, tracker)
-
-    read = {"article_train": trained / WEIGHTS}
+    cell: Cell[Configuration] = Cell.of("article_transfer", config, overrides)
+    noises = {head: noise_of(cell, head) for head in SOURCES}
+    read = {"article_train": cell.earlier("article_train") / WEIGHTS}
     read |= {f"article_noise of {head}": path / MANIFEST for head, path in noises.items()}
-    run_cell("article_transfer", config, overrides, work, more_inputs=read)
+    run_cell(cell, functools.partial(measure, noises=noises), more_inputs=read)
 
 
-def noise_of(config: Mapping[str, Any], overrides: Sequence[str], head: str) -> Path:
+def noise_of(cell: Cell[Configuration], head: str) -> Path:
     """Folder of the finished noise of this cell's sibling of another head.
 
     Raises:
         InputError: if it is not there; names the head and the commands that make it.
     """
-    other = {**config, "head": {**config["head"], "name": head}}
-    folders = {s: sibling(other, overrides, s) for s in ("article_train", "article_noise")}
+    arguments = [*(o for o in cell.overrides if not o.startswith("head=")), f"head={head}"]
+    other = cell.at("article_curves", head=head)
+    folders = {stage: other.earlier(stage) for stage in ("article_train", "article_noise")}
     missing = [stage for stage, folder in folders.items() if not (folder / MANIFEST).is_file()]
     if "article_noise" in missing:
-        kept = [override for override in overrides if not override.startswith("head=")]
-        arguments = [*kept, f"head={head}"]
         commands = " && ".join(command_of(stage, arguments) for stage in missing)
         raise InputError(
             f"no noise of head '{head}' in '{folders['article_noise']}'. "
             f"Allowed: noise of all heads ({', '.join(SOURCES)}); make it first: {commands}"
         )
     # Its noise and all that this was made from, as the next stage would find it.
-    check_sources("article_curves", other, [*overrides, f"head={head}"])
+    dataclasses.replace(other, overrides=tuple(arguments)).check_sources()
     return folders["article_noise"]
 
 
-def measure(
-    config: dict[str, Any],
-    trained: Path,
-    noises: Mapping[str, Path],
-    folder: Path,
-    tracker: Tracker,
-) -> list[str]:
-    pairs = config["noise"]["pairs"]
+def measure(cell: Cell[Configuration], noises: Mapping[str, Path]) -> list[str]:
+    pairs = cell.config.noise.pairs
     vectors = {head: load_noise(path / NOISE, expected=pairs)[0] for head, path in noises.items()}
-    inputs = load_inputs(config, trained)
-    decided = deciding_pieces(config, "article_transfer")
-    with parts(folder, decided=decided | {"device": inputs.device.type}) as part:
+    inputs = load_inputs(cell.config, cell.earlier("article_train"))
+    with parts(cell.folder, decided=cell.pieces(device=inputs.device.type)) as part:
 
         def judge(head: str, evaluation: str) -> Any:
             compute = functools.partial(
@@ -91,8 +81,8 @@ def measure(
                 for head in SOURCES
             },
         }
-        write_json(folder / METRICS, metrics)
-    tell(config["head"]["name"], metrics, tracker)
+        write_json(cell.folder / METRICS, metrics)
+    tell(cell.config.head.name, metrics, cell.tracker)
     return [METRICS]
 
 

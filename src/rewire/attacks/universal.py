@@ -1,6 +1,6 @@
 """Universal targeted noise: one additive image that moves every input towards a class.
 
-article, as the author's notebooks generate it: SGD on the noise alone, all images relabelled
+As the author's notebooks of the article generate it: SGD on the noise alone, all images relabelled
 to the target class, the noise clipped to the limit after each step.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -107,31 +108,41 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
         check_real("the limit of the noise", limit, above=0, at_most=1)
 
 
-def check_recipe(
-    *,
-    pairs: Sequence[Pair],
-    variant: str = "G1",
-    steps: int = 5000,
-    lr: float = 0.1,
-    loss: str = "ce",
-    optimiser: str = "sgd",
-    precision: str = "32-true",
-    vectors_per_pass: int = 1,
-) -> None:
-    """Refuse what `make_noise` would refuse, before a long run begins.
+@dataclass(frozen=True)
+class Recipe:
+    """How noise is made.
+
+    Attributes:
+        steps: gradient steps.
+        lr: step size; in units of the pixel range for "sign" and "adam".
+        loss: a name in `LOSSES`, averaged over the batch.
+        optimiser: "sgd", "sign" (SGD on the sign of the gradient) or "adam" (0.9, 0.999, 1e-8).
+        precision: "32-true", full float32, or "bf16-mixed", bf16 autocast of the device; loss,
+            noise and update are in float32 either way.
+        vectors_per_pass: vectors that share one pass. At 1 a pair's result is bitwise independent
+            of the others, and a CPU gains nothing from more; a GPU does, and then results agree up
+            to rounding.
 
     Raises:
-        InputError: names the value and what is allowed.
+        InputError: for a value that is not allowed.
     """
-    check_pairs(pairs)
-    check_count("steps", steps)
-    check_real("lr", lr, above=0)
-    check_count("vectors_per_pass", vectors_per_pass)
-    VARIANTS[variant], LOSSES[loss]  # refuse unknown names
-    if optimiser not in OPTIMISERS:
-        raise unknown_name("noise optimiser", optimiser, OPTIMISERS)
-    if precision not in PRECISIONS:
-        raise unknown_name("noise precision", precision, PRECISIONS)
+
+    steps: int = 5000
+    lr: float = 0.1
+    loss: str = "ce"
+    optimiser: str = "sgd"
+    precision: str = "32-true"
+    vectors_per_pass: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        check_real("lr", self.lr, above=0)
+        check_count("vectors_per_pass", self.vectors_per_pass)
+        LOSSES[self.loss]  # refuses an unknown name
+        if self.optimiser not in OPTIMISERS:
+            raise unknown_name("noise optimiser", self.optimiser, OPTIMISERS)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("noise precision", self.precision, PRECISIONS)
 
 
 def make_noise(
@@ -140,12 +151,7 @@ def make_noise(
     *,
     pairs: Sequence[Pair],
     variant: str = "G1",
-    steps: int = 5000,
-    lr: float = 0.1,
-    loss: str = "ce",
-    optimiser: str = "sgd",
-    precision: str = "32-true",
-    vectors_per_pass: int = 1,
+    recipe: Recipe,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """One noise vector per (target class, limit), all of them trained on the same batches.
@@ -170,15 +176,7 @@ def make_noise(
             250 training images. Batches after the last step are not drawn.
         pairs: V pairs (target class, limit).
         variant: a name in `VARIANTS`: "G1" as coded, "G2" the image clipped once.
-        steps: gradient steps.
-        lr: step size; in units of the pixel range for "sign" and "adam".
-        loss: a name in `LOSSES`, averaged over the batch.
-        optimiser: "sgd", "sign" (SGD on the sign of the gradient) or "adam" (0.9, 0.999, 1e-8).
-        precision: "32-true", full float32, or "bf16-mixed", bf16 autocast of the device; loss,
-            noise and update are in float32 either way.
-        vectors_per_pass: vectors that share one pass. At 1 a pair's result is bitwise independent
-            of the others, and a CPU gains nothing from more; a GPU does, and then results agree up
-            to rounding.
+        recipe: how.
         progress: called with (steps done, steps).
 
     Returns:
@@ -188,17 +186,8 @@ def make_noise(
         InputError: for a value that is not allowed, fewer batches than steps, or noise that is not
             finite.
     """
-    check_recipe(
-        pairs=pairs,
-        variant=variant,
-        steps=steps,
-        lr=lr,
-        loss=loss,
-        optimiser=optimiser,
-        precision=precision,
-        vectors_per_pass=vectors_per_pass,
-    )
-    place, loss_of = VARIANTS[variant], LOSSES[loss]
+    check_pairs(pairs)
+    place, loss_of, steps = VARIANTS[variant], LOSSES[recipe.loss], recipe.steps
 
     drawn = itertools.islice(batches, steps)
     first = next(drawn, None)
@@ -208,21 +197,21 @@ def make_noise(
     targets, limits = zip(*pairs, strict=True)
     target = torch.tensor(targets, device=noise.device)
     limit = noise.new_tensor(limits)[:, None]
-    update = _update(noise, optimiser, lr)
+    update = _update(noise, recipe)
     done = 0
     for x in itertools.chain([first], drawn):
-        with _computing(precision, x.device), attack_mode(model):
+        with _computing(recipe.precision, x.device), attack_mode(model):
             gradient = torch.cat(
                 [
                     _gradient(model, x.flatten(1), part, labels, place, loss_of)
                     for part, labels in zip(
-                        noise.detach().split(vectors_per_pass),
-                        target.split(vectors_per_pass),
+                        noise.detach().split(recipe.vectors_per_pass),
+                        target.split(recipe.vectors_per_pass),
                         strict=True,
                     )
                 ]
             )
-        noise.grad = gradient.sign() if optimiser == "sign" else gradient
+        noise.grad = gradient.sign() if recipe.optimiser == "sign" else gradient
         update.step()
         noise.data.clamp_(-limit, limit)
         done += 1
@@ -241,11 +230,11 @@ def _computing(precision: str, device: torch.device) -> AbstractContextManager[N
     return full_float32(device)
 
 
-def _update(noise: nn.Parameter, optimiser: str, lr: float) -> torch.optim.Optimizer:
+def _update(noise: nn.Parameter, recipe: Recipe) -> torch.optim.Optimizer:
     """Elementwise updates: no vector's step depends on another's."""
-    if optimiser == "adam":
-        return torch.optim.Adam([noise], lr=lr, betas=(0.9, 0.999), eps=1e-8)
-    return torch.optim.SGD([noise], lr=lr)
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam([noise], lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8)
+    return torch.optim.SGD([noise], lr=recipe.lr)
 
 
 def _gradient(model, x: Tensor, noise: Tensor, target: Tensor, place, loss_of) -> Tensor:

@@ -17,12 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rewire.config.cross_checks import conflicts, remarks
 from rewire.config.read import read_numbers
-from rewire.config.schema import entry, schema_of
-from rewire.options import Fault, children, faults, reader, section, shown
+from rewire.options import Fault, children, faults, reader, refused, section
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.dvc_yaml import profile_faults
 from rewire.pipeline.paths import roots
+from rewire.pipeline.schema import entry, schema_of
 
 LONGEST_LINE = 600
 
@@ -193,14 +193,12 @@ def check_value(
 
 
 def refusal(fault: Fault, sources: Sources) -> str:
-    """A line about a value that is refused."""
-    path, dotted = list(fault.path), ".".join(fault.path)
-    said = f"{fault.called or dotted} is {shown(fault.value)}. Allowed: {fault.allowed}."
-    return f"{said}{f' It is in {dotted}.' if fault.called else ''} {sources.of(path)}"
+    """A line about a value that is refused, and where it was set."""
+    return f"{refused(fault)} {sources.of(list(fault.path))}"
 
 
 def not_of_document(group: str) -> str | None:
-    """A line about groups of the first document in the second, which have a reason not to be."""
+    """A line about groups of the thesis in the article, which have a reason not to be."""
     if group == "rewire":
         return (
             "a rewiring strategy needs a sparse network, and those of this document are dense. "

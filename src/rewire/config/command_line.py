@@ -26,11 +26,11 @@ from rewire.config.check import (
     unknown_option,
 )
 from rewire.config.read import names_of
-from rewire.config.schema import entry, schema_of
 from rewire.errors import unknown_name
 from rewire.options import children, shown
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.paths import SHARED, roots
+from rewire.pipeline.schema import entry, schema_of
 
 KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
 HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.verbose")

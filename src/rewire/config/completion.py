@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rewire.config.reference import choices, options
-from rewire.config.schema import schema_of
 from rewire.options import unwrapped, words
 from rewire.pipeline.documents import DOCUMENTS
+from rewire.pipeline.schema import schema_of
 
 
 def completions(typed: list[str], commands: Iterable[str] = ()) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from rewire.config.schema import entry, schema_of
 from rewire.options import children, reader
 from rewire.pipeline.paths import CONF
+from rewire.pipeline.schema import entry, schema_of
 from rewire.registry import OPEN
 
 

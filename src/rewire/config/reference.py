@@ -15,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic.fields import FieldInfo
 
 from rewire.config.launcher import IsolatedConfig
-from rewire.config.schema import DATA, schema_of
 from rewire.files import write_text
 from rewire.options import children, section, words
 from rewire.pipeline.document import Document
 from rewire.pipeline.documents import DOCUMENTS, document_of
 from rewire.pipeline.paths import CONF, roots
+from rewire.pipeline.schema import DATA, schema_of
 from rewire.registry import OPEN
 
 ALWAYS = ("sparsity", "seed", "arm", "output", "force", "tracking", "profile")

@@ -9,6 +9,7 @@ import torch
 
 from rewire.data.checks import check_count
 from rewire.data.images import ImageSet
+from rewire.data.settings import ImageData
 from rewire.data.split import first_balanced, split_validation
 from rewire.registry import DATASETS, Registry
 
@@ -33,6 +34,11 @@ def split_first(train: ImageSet, *, size: int) -> tuple[ImageSet, ImageSet]:
     check_count("data.validation_size", size, low=0, high=len(train) - 1)
     places = torch.arange(len(train))
     return train.take(places[size:]), train.take(places[:size])
+
+
+def load_images(data: ImageData) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images as they are; see `load_data`."""
+    return load_data(**data.model_dump(exclude={"augmentation"}))
 
 
 def load_data(

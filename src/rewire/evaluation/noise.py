@@ -1,7 +1,7 @@
 """Accuracy under universal noise: with and without every vector, on one network and across heads.
 
-article; "none" (the clean images) is always the first column. Accuracies are shares in [0, 1],
-as in the article's plots and table.
+"none" (the clean images) is always the first column. Accuracies are shares in [0, 1], as in the
+article's plots and table.
 """
 
 from __future__ import annotations

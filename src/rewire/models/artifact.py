@@ -24,6 +24,7 @@ from rewire.models.dense import DenseNetwork, build_dense
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork
 from rewire.models.vgg import FlattenChannelsLast
+from rewire.options import Chosen
 
 # One of them is all of a file's metadata: safetensors would write two in any order.
 _MODEL, _MODEL_HWC = "model", "model_hwc"
@@ -52,6 +53,11 @@ def save_network(
     """
     tensors = network_tensors(model) if isinstance(model, SparseNetwork) else model
     _write(path, tensors, {_MODEL_HWC: spec})
+
+
+def description(model: Chosen) -> dict[str, Any]:
+    """The `spec` of a configured sparse network: what it is, whatever it began with."""
+    return {k: v for k, v in model.model_dump().items() if not k.startswith("p_init_")}
 
 
 def network_tensors(model: SparseNetwork) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ class DenseNetwork(nn.Module):
         ]
         sigmas += [
             (layer, math.sqrt(3 / (layer.in_features + layer.out_features)))
-            for layer in self._dense().values()
+            for layer in self.linears().values()
         ]
         for layer, sigma in [*sigmas, (self.output, OUTPUT_SIGMA)]:
             assert layer.bias is not None
@@ -128,7 +128,7 @@ class DenseNetwork(nn.Module):
 
     def matrices(self) -> dict[str, Tensor]:
         """The weights (out, in) of the hidden dense layers by name, in network order."""
-        return {name: layer.weight for name, layer in self._dense().items()}
+        return {name: layer.weight for name, layer in self.linears().items()}
 
     def output_matrix(self) -> Tensor:
         """The weights (10, in) of the output layer, which `inputs_of` calls "output"."""
@@ -138,7 +138,8 @@ class DenseNetwork(nn.Module):
         """The convolutions by name, in network order; none in an ANN."""
         return cast(dict[str, nn.Conv2d], dict(self.filters.items()))
 
-    def _dense(self) -> dict[str, nn.Linear]:
+    def linears(self) -> dict[str, nn.Linear]:
+        """The hidden dense layers by name, in network order."""
         return cast(dict[str, nn.Linear], dict(self.hidden.items()))
 
     def inputs_of(self, x: Tensor) -> dict[str, Tensor]:
@@ -171,7 +172,7 @@ class DenseNetwork(nn.Module):
             weight = self._thinned(conv.weight) if thin else conv.weight
             x = F.relu(F.conv2d(x, weight, conv.bias, padding=conv.padding))
         x = x.flatten(1)
-        for name, layer in self._dense().items():
+        for name, layer in self.linears().items():
             inputs[name] = x
             weight = self._thinned(layer.weight) if connect else layer.weight
             x = F.relu(F.linear(x, weight, layer.bias))

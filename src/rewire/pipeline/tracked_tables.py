@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
 
+from rewire.pipeline.common import Common
 from rewire.reporting.table import Table
 from rewire.tracking import Tracker, track
 
 
 def tracked_tables(
-    config: Mapping[str, Any], axes: Mapping[str, list], *, document: str, stage: str
+    config: Common, axes: Mapping[str, list], *, document: str, stage: str
 ) -> AbstractContextManager[Tracker]:
     """The tracked run of a document's tables and figures."""
-    profile, tracking = config["profile"]["name"], config["tracking"]
+    profile, tracking = config.profile.name, config.tracking
     return track(
-        tracking["mode"],
-        project=tracking["project"],
-        folder=tracking["folder"],
-        system_metrics=tracking["system_metrics"],
+        tracking.mode,
+        project=tracking.project,
+        folder=tracking.folder,
+        system_metrics=tracking.system_metrics,
         group="tables",
         job_type=stage,
         name=f"{document}-{profile}",

@@ -1,6 +1,6 @@
 """Convolutions as sparse matrices in which every spatial copy of a weight is a weight of its own.
 
-article, "decoupled" CNN: one matrix (H·W·C_in, H·W·C_out) per convolution in compressed
+The article's "decoupled" CNN: one matrix (H·W·C_in, H·W·C_out) per convolution in compressed
 sparse rows, inputs and outputs in the order row, column, channel. Copies can then be pruned
 independently of each other.
 """

@@ -1,7 +1,7 @@
 """What a sparse matrix product costs in seconds, against the number of stored entries.
 
-article: does pruning make the decoupled network faster? Medians of single-thread timings and
-the line time = a + b · entries through them.
+The article asks: does pruning make the decoupled network faster? Medians of single-thread timings
+and the line time = a + b · entries through them.
 """
 
 from __future__ import annotations

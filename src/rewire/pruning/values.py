@@ -23,6 +23,8 @@ Masks = dict[str, Tensor]
 """Matrix name → bool (out, in), True where the weight is kept; absent matrices are kept whole."""
 
 Ratio = float | Mapping[str, float]
+Pruning = Mapping[str, Ratio]
+"""Metric → how far it prunes; what any of them removes goes."""
 """Share of weights that go: the same of every ranked matrix, or matrix name → its own."""
 
 Metric = Callable[[Tensor, Any, torch.Generator], Tensor]

@@ -33,9 +33,9 @@ from rewire.config.launcher import ENGINES, ClusterConfig
 from rewire.errors import InputError, unknown_name
 from rewire.files import MANIFEST
 from rewire.identity import decisive
-from rewire.pipeline.cells import cell_of, own_folder
 from rewire.pipeline.commands import list_failures, print_commands, words_of
 from rewire.pipeline.documents import document_of
+from rewire.pipeline.names import cell_of, own_folder
 from rewire.pipeline.partial_results import kept_folder
 
 if TYPE_CHECKING:
@@ -171,19 +171,20 @@ class IsolatedLauncher:
             if not (Path(row["folder"]) / MANIFEST).is_file():
                 continue
             # Not above: it imports torch.
+            from rewire.pipeline.cell import Cell
             from rewire.pipeline.made import made
-            from rewire.pipeline.run_cell import deciding, inputs_of
 
             own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
             try:
                 plain = OmegaConf.to_container(own, resolve=True)
             except OmegaConfBaseException:
                 continue  # the job says what is wrong
+            cell: Cell = Cell(self.stage, plain, tuple(row["overrides"]))
             result = made(Path(row["folder"]))
-            if result is None or result.changes(deciding(plain, self.stage)):
+            if result is None or result.changes(cell.deciding()):
                 continue
             # A stage that reads more than that is not found finished here: it is started and looks.
-            if not result.other_inputs(inputs_of(self.stage, plain, row["overrides"])):
+            if not result.other_inputs(cell.read()):
                 row |= {"status": "skipped", "error": None}
                 by = f", made by {code}" if (code := result.other_code()) else ""
                 where = sys.stderr if self.engine == "print" else sys.stdout

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rewire.attacks.autoattack import AutoAttack
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet
+from rewire.data.load import load_images
 from rewire.data.split import first_balanced
 from rewire.engine.choice import set_engine
 from rewire.errors import InputError
@@ -21,24 +22,17 @@ from rewire.evaluation import audit, audit_attacks
 from rewire.evaluation.audit import Case
 from rewire.evaluation.ledger import load_ledger
 from rewire.files import read_json, write_json
-from rewire.models.artifact import check_listed, load_network
+from rewire.models.artifact import check_listed, description, load_network
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
-from rewire.pipeline.document import LEDGER, METRICS, SELECTIONS
+from rewire.pipeline.document import LEDGER, METRICS
 from rewire.pipeline.partial_results import parts
-from rewire.pipeline.run_cell import (
-    deciding_pieces,
-    load_images,
-    model_spec,
-    networks,
-    run_cell,
-    sibling,
-)
+from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar, tell
-from rewire.registry import ATTACKS
-from rewire.thesis.evaluate import subset
+from rewire.thesis.configuration import Attacked, Configuration
+from rewire.thesis.evaluate import built, subset
 from rewire.thesis.report.audit_figure import Sweep, audit_plot
 from rewire.thesis.surrogates import listed_surrogates
-from rewire.tracking import Tracker
 from rewire.training.device import choose_device
 
 CURVES = "curves.png"
@@ -52,19 +46,13 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     Raises:
         InputError: if something that is read is missing or does not fit the configuration.
     """
-    plain = OmegaConf.to_container(config, resolve=True)
-    evaluated = sibling(plain, overrides, "evaluate")
-    source = transfer_source(plain, overrides)
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        trained = networks(config, overrides)["trained"]
-        return examine(config, trained, evaluated, source, folder, tracker)
-
+    cell: Cell[Configuration] = Cell.of("audit", config, overrides)
+    source = transfer_source(cell)
     more = {"transfer": source[1]} if source else {}
-    run_cell("audit", config, overrides, work, more_inputs=more)
+    run_cell(cell, partial(examine, source=source), more_inputs=more)
 
 
-def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[str, Path] | None:
+def transfer_source(cell: Cell[Configuration]) -> tuple[str, Path] | None:
     """(name, file) of the network whose adversarial images are tried on this one.
 
     That of another seed where `audit.transfer_seed` names one, else that of the first strategy in
@@ -74,13 +62,15 @@ def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     Raises:
         InputError: if it is not there; names the command that trains it.
     """
-    options, own = config["audit"], config["rewire"]["name"]
-    seed = options["transfer_seed"]
-    if seed is not None and seed != config["seed"]:
-        other, axis, value = {**config, "seed": seed}, "seed", seed
+    options, own = cell.config.audit, cell.config.rewire.name
+    seed = options.transfer_seed
+    axis = "rewire"
+    value: str | int | None = None
+    if seed is not None and seed != cell.config.seed:
+        axis, value = "seed", seed
     else:
-        listed = listed_surrogates(config)
-        others = [name for name in options["transfer_from"] if name != own]
+        listed = listed_surrogates(cell)
+        others = [str(name) for name in options.transfer_from if name != own]
         value = next((name for name in others if listed is None or name in listed), None)
         if value is None:
             if others:
@@ -89,32 +79,24 @@ def transfer_source(config: Mapping[str, Any], overrides: Sequence[str]) -> tupl
                     f"{', '.join(others)}; the check is left out"
                 )
             return None
-        other, axis = {**config, "rewire": {**config["rewire"], "name": value}}, "rewire"
-    folder = sibling(other, overrides, "train")
-    path = folder / SELECTIONS[config["selection"]]
+    path = cell.at("train", **{axis: value}).trained()
     if not path.is_file():
-        kept = [o for o in overrides if not o.startswith((f"{axis}=", "audit.", "force="))]
+        kept = [o for o in cell.overrides if not o.startswith((f"{axis}=", "audit.", "force="))]
         command = command_of("train", [*kept, f"{axis}={value}"])
         raise InputError(
             f"no network to transfer from: '{path}' is missing. Train it first: {command}. "
             "Or leave the check out: 'audit.transfer_from=[]'"
         )
-    return folder.name, path
+    return path.parent.name, path
 
 
-def examine(
-    config: dict[str, Any],
-    trained: Path,
-    evaluated: Path,
-    source: tuple[str, Path] | None,
-    folder: Path,
-    tracker: Tracker,
-) -> list[str]:
-    device = choose_device(config["trainer"]["device"])
-    case, ledger = load_case(config, trained, evaluated, device)
-    decided = deciding_pieces(config, "audit") | {"device": device.type}
+def examine(cell: Cell[Configuration], source: tuple[str, Path] | None) -> list[str]:
+    folder, tracker = cell.folder, cell.tracker
+    device = choose_device(cell.config.trainer.device)
+    case, ledger = load_case(cell, device)
+    decided = cell.pieces(device=device.type)
     found = {}
-    chosen = checks(config, case, ledger, source)
+    chosen = checks(cell.config, case, ledger, source)
     shown = bar("audit", total=len(chosen), unit="check")
     with parts(folder, decided=decided) as part, shown:
         for name, check in chosen.items():
@@ -124,7 +106,7 @@ def examine(
                 tell(shown, f"flag: {flag['name']}: {flag['reason']}")
     metrics = {
         "images": len(case.data),
-        "attack": config["attack"],
+        "attack": cell.plain["attack"],
         "clean": int(case.clean.sum()),
         "robust": int(case.robust.sum()),
         "checks": {name: result["numbers"] for name, result in found.items()},
@@ -140,28 +122,29 @@ def examine(
 
 
 def load_case(
-    config: Mapping[str, Any], trained: Path, evaluated: Path, device: torch.device
+    cell: Cell[Configuration], device: torch.device
 ) -> tuple[Case, dict[str, np.ndarray]]:
     """The case, and the rows of its images in the ledger.
 
     Raises:
         InputError: if the ledger is missing, or of another attack or other images.
     """
-    attack = reported_attack(config)
-    path = evaluated / LEDGER
+    config = cell.config
+    attack = reported_attack(config.attack)
+    path = cell.earlier("evaluate") / LEDGER
     ledger = load_ledger(path)
     check_listed(path)
-    if decisive(read_json(evaluated / METRICS).get("attack", {})) != decisive(config["attack"]):
+    attacked_with = read_json(path.with_name(METRICS)).get("attack", {})
+    if decisive(attacked_with) != decisive(cell.plain["attack"]):
         raise InputError(
             f"'{path}' is of another attack than the configured one. "
             "Run stage evaluate with the same arguments first."
         )
-    spec = model_spec(config["model"])
-    model, _ = load_network(trained, expected=spec)
-    set_engine(config["trainer"]["engine"], model, device)
-    _, _, test = load_images(config)
-    attacked = subset(test, config["attack"]["images"])
-    limit = config["audit"]["images"]
+    model, _ = load_network(cell.trained(), expected=description(config.model))
+    set_engine(config.trainer.engine, model, device)
+    _, _, test = load_images(config.data)
+    attacked = subset(test, config.attack.images)
+    limit = config.audit.images
     images = attacked if limit is None else first_balanced(attacked, min(limit, len(attacked)))
     rows = rows_of(images, ledger, path)
     case = Case(
@@ -170,7 +153,7 @@ def load_case(
         clean=torch.from_numpy(rows["clean_correct"]),
         robust=torch.from_numpy(rows["robust_correct"]),
         attack=attack,
-        tolerance=config["audit"]["tolerance"],
+        tolerance=config.audit.tolerance,
     )
     return case, rows
 
@@ -180,12 +163,11 @@ def decisive(attack: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attack.items() if key not in SPEED}
 
 
-def reported_attack(config: Mapping[str, Any]) -> PGD:
+def reported_attack(chosen: Attacked) -> PGD:
     """The attack of stage `evaluate`; raises `InputError` unless it is PGD."""
-    options = {key: value for key, value in config["attack"].items() if key != "images"}
-    attack = ATTACKS.build(options.pop("name"), **options)(seed=0)
+    attack = built(chosen)
     if not isinstance(attack, PGD):
-        raise InputError(f"attack.name is '{config['attack']['name']}'. Allowed for audit: pgd.")
+        raise InputError(f"attack.name is '{chosen.name}'. Allowed for audit: pgd.")
     return attack
 
 
@@ -206,49 +188,47 @@ def rows_of(
 
 
 def checks(
-    config: Mapping[str, Any],
+    config: Configuration,
     case: Case,
     ledger: Mapping[str, np.ndarray],
     source: tuple[str, Path] | None,
 ) -> dict[str, Check]:
     """Name → check, in the order in which they are run."""
-    o = config["audit"]
-    through, auto = o["straight_through"], o["autoattack"]
+    o = config.audit
+    through, auto = o.straight_through, o.autoattack
     chosen: dict[str, Check] = {
-        "epsilon_sweep": partial(
-            audit.epsilon_sweep, case, epsilons=o["epsilons"], steps=o["steps"]
-        ),
-        "step_sweep": partial(audit.step_sweep, case, steps=o["step_sweep"]),
+        "epsilon_sweep": partial(audit.epsilon_sweep, case, epsilons=o.epsilons, steps=o.steps),
+        "step_sweep": partial(audit.step_sweep, case, steps=o.step_sweep),
         "restart_sweep": partial(audit.restart_sweep, case, ledger["fooled_at_restart"]),
-        "random_noise": partial(audit_attacks.random_noise, case, draws=o["noise_draws"]),
-        "input_gradients": partial(audit_attacks.input_gradients, case, limit=o["zero_gradients"]),
+        "random_noise": partial(audit_attacks.random_noise, case, draws=o.noise_draws),
+        "input_gradients": partial(audit_attacks.input_gradients, case, limit=o.zero_gradients),
         "straight_through": partial(
             audit_attacks.straight_through_attack,
             case,
-            leaks=through["leaks"],
-            dormant=through["dormant"],
-            steps=o["steps"],
+            leaks=through.leaks,
+            dormant=through.dormant,
+            steps=o.steps,
         ),
     }
     if source:
         name, path = source
-        spec = model_spec(config["model"])
+        spec = description(config.model)
 
         def transfer() -> dict[str, Any]:
             model = load_network(path, expected=spec)[0].to(case.device)
-            set_engine(config["trainer"]["engine"], model, case.device)
-            return audit_attacks.transfer(case, model, name=name, steps=o["steps"])
+            set_engine(config.trainer.engine, model, case.device)
+            return audit_attacks.transfer(case, model, name=name, steps=o.steps)
 
         chosen["transfer"] = transfer
-    if auto["images"]:
+    if auto.images:
         attack = AutoAttack(
             epsilon=case.attack.epsilon,
-            steps=auto["steps"],
-            queries=auto["queries"],
+            steps=auto.steps,
+            queries=auto.queries,
             batch_size=case.attack.batch_size,
         )
         chosen["autoattack"] = partial(
-            audit_attacks.autoattack_gap, case.first(auto["images"]), attack
+            audit_attacks.autoattack_gap, case.first(auto.images), attack
         )
     return chosen
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 from rewire.attacks.judge import FOOLED_BY
 from rewire.data.batches import EvalBatches
 from rewire.data.images import ImageSet
+from rewire.data.load import load_images
 from rewire.data.split import first_balanced
 from rewire.engine.choice import set_engine
 from rewire.errors import InputError
@@ -20,21 +20,16 @@ from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.evaluation.ledger import save_ledger
 from rewire.evaluation.robust import evaluate
 from rewire.files import write_json
+from rewire.models.artifact import description
 from rewire.models.plain import open_network
 from rewire.models.sparse import SparseNetwork
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import clean_ledger
 from rewire.pipeline.partial_results import Part, parts
-from rewire.pipeline.run_cell import (
-    deciding_pieces,
-    lineage,
-    load_images,
-    model_spec,
-    networks,
-    run_cell,
-)
+from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
 from rewire.registry import ATTACKS
-from rewire.tracking import Tracker
+from rewire.thesis.configuration import Attacked, Configuration
 from rewire.training.device import choose_device
 
 CHUNK = 1000  # attacked images that are decided, and kept, at a time
@@ -42,32 +37,24 @@ CHUNK = 1000  # attacked images that are decided, and kept, at a time
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Evaluate the cell that `config` names; reads what stages `train` and `prune` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return measure(config, networks(config, overrides), folder, tracker)
-
-    run_cell("evaluate", config, overrides, work)
+    run_cell(Cell.of("evaluate", config, overrides), measure)
 
 
-def measure(
-    config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
-) -> list[str]:
-    options = dict(config["attack"])
-    images = options.pop("images")
-    # The same starts for every cell: their robust accuracies can be compared image by image.
-    attack = ATTACKS.build(options.pop("name"), **options)(seed=0)
-    device = choose_device(config["trainer"]["device"])
-    _, _, test = load_images(config)
-    attacked = subset(test, images)
-    spec = model_spec(config["model"])
+def measure(cell: Cell[Configuration]) -> list[str]:
+    config, sources, folder, tracker = cell.config, cell.networks(), cell.folder, cell.tracker
+    attack = built(config.attack)
+    device = choose_device(config.trainer.device)
+    _, _, test = load_images(config.data)
+    attacked = subset(test, config.attack.images)
+    spec = description(config.model)
     metrics: dict[str, Any] = {}
     names = ["metrics.json"]
-    decided = deciding_pieces(config, "evaluate") | {"device": device.type, "chunk": CHUNK}
+    decided = cell.pieces(device=device.type, chunk=CHUNK)
     with parts(folder, decided=decided) as part:
         for variant, source in sources.items():
             model = open_network(source, spec=spec)
             model.to(device)
-            set_engine(config["trainer"]["engine"], model, device)
+            set_engine(config.trainer.engine, model, device)
             correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
             ledger, work = withstood(model, attacked, attack, device, variant, part)
             save_ledger(folder / f"{variant}.npz", ledger)
@@ -83,7 +70,7 @@ def measure(
                 f"robust {robust['accuracy']:.2f} % of {robust['total']:,}",
                 flush=True,
             )
-        metrics["attack"] = config["attack"]
+        metrics["attack"] = cell.plain["attack"]
         write_json(folder / "metrics.json", metrics)
     tracker.summary(metrics)
     tracker.artifact(
@@ -91,9 +78,17 @@ def measure(
         type="evaluation",
         files=[folder / name for name in names],
         metadata={},
-        inputs=lineage(config, sources),
+        inputs=cell.lineage(sources),
     )
     return names
+
+
+def built(attack: Attacked) -> Any:
+    """The attack of the evaluation.
+
+    Its starts are the same for every cell: robust accuracies can be compared image by image.
+    """
+    return ATTACKS.build(attack.name, **attack.options)(seed=0)
 
 
 def clean_verdicts(test: ImageSet, correct: torch.Tensor) -> dict[str, np.ndarray]:

@@ -45,7 +45,7 @@ def axes_of(names: Sequence[str]) -> dict[str, list]:
 
 
 def specifications() -> list[Path]:
-    """All tables of the first document: the thesis's own, then those of variants and baselines."""
+    """All tables of the thesis: the thesis's own, then those of variants and baselines."""
     return [
         *sorted((CONF / THESIS.name / "table").glob("thesis_*.yaml")),
         *sorted((CONF / THESIS.name / "table" / "variants").glob("*.yaml")),

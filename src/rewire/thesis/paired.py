@@ -14,9 +14,10 @@ from rewire.errors import InputError
 from rewire.evaluation.accuracy import is_at_chance
 from rewire.evaluation.ledger import load_ledger
 from rewire.evaluation.paired import align
+from rewire.pipeline.cell import VARIANTS
+from rewire.pipeline.common import Profile
 from rewire.pipeline.document import clean_ledger
 from rewire.pipeline.made import command_for
-from rewire.pipeline.run_cell import VARIANTS
 from rewire.thesis.report.paired_table import (
     COLUMNS,
     NAME,
@@ -53,7 +54,7 @@ def write_paired(
     axes: Mapping[str, Sequence],
     folder: Path,
     *,
-    profile: Mapping[str, str],
+    profile: Profile,
     tracker: Tracker,
 ) -> None:
     """Write thesis_paired.md, .csv and .json into `folder`: all pairs of strategies of a cell.
@@ -64,7 +65,7 @@ def write_paired(
         axes: `cells`, `rewire` and `seeds` of params.yaml. Of two strategies, the earlier one in
             `rewire` is the baseline; cells that were not run are passed over.
         folder: of the tables.
-        profile: `name` and `note`.
+        profile: whose name and note the table has.
         tracker: gets the table.
 
     Raises:
@@ -72,9 +73,7 @@ def write_paired(
     """
     rows = paired_rows(comparisons(base, axes))
     left_out = outdated(base, axes)
-    write_paired_table(
-        rows, folder, profile=profile["name"], note=profile["note"], outdated=left_out
-    )
+    write_paired_table(rows, folder, profile=profile.name, note=profile.note, outdated=left_out)
     tracker.table(NAME, list(COLUMNS), [[row[column] for column in COLUMNS] for row in rows])
     verdicts = Counter(row["verdict"].partition(":")[0] for row in rows)
     found = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from omegaconf import DictConfig
 
 from rewire.data.batches import EvalBatches
-from rewire.errors import unknown_name
+from rewire.data.load import load_images
 from rewire.files import write_json
-from rewire.models.artifact import save_network
+from rewire.models.artifact import description, save_network
 from rewire.models.plain import open_network
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import WEIGHTS
-from rewire.pipeline.run_cell import lineage, load_images, model_spec, networks, run_cell
+from rewire.pipeline.run_cell import run_cell
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
-from rewire.tracking import Tracker
+from rewire.thesis.configuration import Configuration
 
 METHODS = {"lonely": prune_lonely}
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Prune the cell that `config` names; reads what stage `train` left."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return prune(config, networks(config, overrides)["trained"], folder, tracker)
-
-    run_cell("prune", config, overrides, work)
+    run_cell(Cell.of("prune", config, overrides), prune)
 
 
-def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker) -> list[str]:
-    options = config["prune"]
-    if options["name"] not in METHODS:
-        raise unknown_name("pruning method", options["name"], METHODS)
-    spec = model_spec(config["model"])
+def prune(cell: Cell[Configuration]) -> list[str]:
+    options, trained = cell.config.prune, cell.networks()["trained"]
+    folder, tracker = cell.folder, cell.tracker
+    spec = description(cell.config.model)
     model = open_network(trained, spec=spec)
     weights = {name: weight.numpy() for name, weight in model.weights().items()}
-    pruned, removed = METHODS[options["name"]](weights, layers=options["layers"])
+    pruned, removed = METHODS[options.name](weights, layers=options.layers)
     model.set_weights({name: torch.from_numpy(weight) for name, weight in pruned.items()})
-    if options["reestimate_batchnorm"]:
-        training, _, _ = load_images(config)
+    if options.reestimate_batchnorm:
+        training, _, _ = load_images(cell.config.data)
         reestimate_batchnorm(model, EvalBatches(training, batch_size=500))
     total = sum(removed.values())
     connected = sum(int((weight != 0).sum()) for weight in weights.values())
@@ -50,7 +43,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
         "removed_total": total,
         "connected_before": connected,
         "connected_after": connected - total,
-        "reestimated_batchnorm": options["reestimate_batchnorm"],
+        "reestimated_batchnorm": options.reestimate_batchnorm,
     }
     save_network(folder / WEIGHTS, model, spec=spec)
     write_json(folder / "metrics.json", metrics)
@@ -60,7 +53,7 @@ def prune(config: dict[str, Any], trained: Path, folder: Path, tracker: Tracker)
         type="model",
         files=[folder / WEIGHTS],
         metadata={"removed": total},
-        inputs=lineage(config, {"trained": trained}),
+        inputs=cell.lineage({"trained": trained}),
     )
     print(f"removed {total:,} of {connected:,} weights, alone in their vectors")
     return [WEIGHTS, "metrics.json"]

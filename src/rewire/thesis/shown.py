@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from rewire.files import read_json
+from rewire.pipeline.cell import VARIANTS
 from rewire.pipeline.document import LAST, LEDGER, METRICS, SELECTIONS, WEIGHTS
 from rewire.pipeline.made import command_for, is_current, read_config
-from rewire.pipeline.run_cell import VARIANTS
 
 OF_EVALUATION = ("clean", "robust")  # measures that stage `evaluate` leaves
 OF_TRAINING = ("clean", "selections", "structure")  # measures that a training leaves itself
@@ -34,7 +34,7 @@ def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
         stages = dict.fromkeys(metrics, "evaluate")
         if structure:
             metrics["structure"], stages["structure"] = structure, "structure"
-        outdated = {}
+        outdated: dict[str, str] = {}
         if evaluation is None:
             again = command_for(base / "evaluate" / name)
             outdated |= dict.fromkeys(OF_EVALUATION, again)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
 from rewire.files import read_json, write_json
+from rewire.models.artifact import description
 from rewire.models.plain import open_network
-from rewire.pipeline.foreign import foreign_of
-from rewire.pipeline.run_cell import model_spec, networks, run_cell
+from rewire.pipeline.cell import Cell
+from rewire.pipeline.run_cell import run_cell
 from rewire.structure.report import structure_report
+from rewire.thesis.configuration import Configuration
 from rewire.thesis.report.matrix_figures import matrix_plot
-from rewire.tracking import Tracker
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Report the structure of the cell that `config` names, before and after pruning."""
-
-    def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
-        return report(config, networks(config, overrides), folder, tracker)
-
-    run_cell("structure", config, overrides, work)
+    run_cell(Cell.of("structure", config, overrides), report)
 
 
-def report(
-    config: dict[str, Any], sources: dict[str, Path], folder: Path, tracker: Tracker
-) -> list[str]:
-    spec = model_spec(config["model"])
+def report(cell: Cell[Configuration]) -> list[str]:
+    sources, folder, tracker = cell.networks(), cell.folder, cell.tracker
+    spec = description(cell.config.model)
     # How often a foreign network was re-wired is not known.
-    trained = {} if foreign_of(config) else read_json(sources["trained"].with_name("metrics.json"))
+    trained = {} if cell.foreign else read_json(sources["trained"].with_name("metrics.json"))
     metrics: dict[str, Any] = {}
     images = []
     for variant, source in sources.items():

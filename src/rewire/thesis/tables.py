@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rewire.files import writable_folder
 from rewire.models.artifact import load_network
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.console import run_by_dvc
 from rewire.pipeline.document import WEIGHTS
 from rewire.pipeline.dvc_views import write_views
@@ -20,6 +21,7 @@ from rewire.pipeline.paths import CONF
 from rewire.pipeline.tracked_tables import track_table, tracked_tables
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.table_spec import load_spec
+from rewire.thesis.configuration import Configuration
 from rewire.thesis.document import THESIS
 from rewire.thesis.paired import write_paired
 from rewire.thesis.report.matrix_figures import density_plot, matrix_plot
@@ -37,20 +39,18 @@ FIGURES = (
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Write outputs/tables and outputs/figures for the cells that `params.yaml` lists."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    profile, output = plain["profile"], Path(plain["output"])
+    asked: Configuration = Cell.of("tables", config, overrides).config
+    profile, output = asked.profile, Path(asked.output)
     axes = read_axes(PARAMS, "thesis", ("cells", "rewire", "seeds"))
     writable_folder(output / "tables")
-    base = output / profile["name"]
-    results = list(collect(base, axes, profile["name"]))
+    base = output / profile.name
+    results = list(collect(base, axes, profile.name))
     if said := remark(base / stage / name for stage in THESIS.with_results for name in cells(axes)):
         print(said.strip())
-        profile["note"] += said
-    with tracked_tables(plain, axes, document="thesis", stage="tables") as tracker:
+        profile = profile.noting(said)
+    with tracked_tables(asked, axes, document="thesis", stage="tables") as tracker:
         for path in sorted((CONF / THESIS.name / "table").glob("thesis_*.yaml")):
-            table = build_table(
-                load_spec(path), results, profile=profile["name"], note=profile["note"]
-            )
+            table = build_table(load_spec(path), results, profile=profile.name, note=profile.note)
             paths = write_table(table, output / "tables")
             track_table(table, tracker)
             if not run_by_dvc():

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from omegaconf import DictConfig
 
 from rewire.files import write_json, write_text
-from rewire.models.artifact import save_network
+from rewire.models.artifact import description, save_network
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import HISTORY, LAST, METRICS, SELECTIONS, WEIGHTS
-from rewire.pipeline.partial_results import kept_folder
-from rewire.pipeline.run_cell import as_csv, deciding, model_spec, run_cell
+from rewire.pipeline.run_cell import as_csv, run_cell
 from rewire.structure.report import structure_report
-from rewire.tracking import Tracker
+from rewire.thesis.configuration import Configuration
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
     """Train the cell that `config` names; see `conf/thesis/config.yaml`."""
-    run_cell("train", config, overrides, work)
+    run_cell(Cell.of("train", config, overrides), work)
 
 
-def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
+def work(cell: Cell[Configuration]) -> list[str]:
     # Not above: a finished cell says so without waiting for Lightning.
     from rewire.training.runner import train
 
+    folder, tracker = cell.folder, cell.tracker
     trained = train(
-        {**deciding(config, "train"), "data": config["data"], "code": config["code"]},
-        checkpoints=kept_folder(folder),
+        cell.config,
+        state_of=cell.state_of(),
+        checkpoints=cell.kept,
         tracker=tracker,
         report=lambda line: print(line, flush=True),
     )
@@ -36,9 +35,9 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
         weights, growth=trained.metrics["births"], budget=trained.metrics["budget"]
     )
     metrics = trained.metrics | {"structure": structure}
-    spec = model_spec(config["model"])
-    networks = {LAST: trained.model, **trained.selected}
-    for name, network in networks.items():
+    spec = description(cell.config.model)
+    save_network(folder / SELECTIONS[LAST], trained.model, spec=spec)
+    for name, network in trained.selected.items():
         save_network(folder / SELECTIONS[name], network, spec=spec)
     write_json(folder / METRICS, metrics)
     write_text(folder / HISTORY, as_csv(trained.history))
@@ -47,4 +46,4 @@ def work(config: dict[str, Any], folder: Path, tracker: Tracker) -> list[str]:
         f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]
     )
     print(f"clean test accuracy {metrics['clean']['accuracy']:.2f} %")
-    return [*(SELECTIONS[name] for name in networks), METRICS, HISTORY]
+    return [*(SELECTIONS[name] for name in (LAST, *trained.selected)), METRICS, HISTORY]

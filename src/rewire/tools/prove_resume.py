@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from rewire.config.command_line import search_path
 from rewire.config.read import read_numbers
 from rewire.files import write_text
+from rewire.pipeline.cell import Cell
 from rewire.pipeline.paths import CONF
-from rewire.pipeline.run_cell import deciding
+from rewire.thesis.configuration import Configuration
 from rewire.thesis.document import THESIS
 from rewire.tracking import NullTracker
 from rewire.training.runner import train
@@ -48,13 +48,12 @@ KINDS = (
 RESULT = "digest"
 
 
-def configuration(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The plain configuration of a training, as stage `train` hands it over."""
+def configuration(overrides: tuple[str, ...]) -> Cell[Configuration]:
+    """A training as stage `train` sees it."""
     with initialize_config_dir(str(CONF / THESIS.name), version_base="1.3"):
         config = compose("config", overrides=[search_path(CONF, THESIS.name), *SMALL, *overrides])
     read_numbers(config, THESIS.name)
-    plain = OmegaConf.to_container(config, resolve=True)
-    return {**deciding(plain, "train"), "data": plain["data"]}
+    return Cell.of("train", config, overrides)
 
 
 def digest_of(value: Any) -> str:
@@ -79,7 +78,7 @@ def digest_of(value: Any) -> str:
     return found.hexdigest()
 
 
-def train_in_child(config: dict[str, Any], folder: Path) -> int:
+def train_in_child(cell: Cell[Configuration], folder: Path) -> int:
     """Train in a process of its own, which at its end writes a digest of all there is; its id."""
     child = os.fork()
     if child:
@@ -87,7 +86,13 @@ def train_in_child(config: dict[str, Any], folder: Path) -> int:
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        trained = train(config, checkpoints=folder, tracker=NullTracker(), report=lambda line: None)
+        trained = train(
+            cell.config,
+            state_of=cell.state_of(),
+            checkpoints=folder,
+            tracker=NullTracker(),
+            report=lambda line: None,
+        )
         state = torch.load(folder / "last.ckpt", weights_only=True)
         kept = {name: state[name] for name in ("optimizer_states", "lr_schedulers")}
         # Lightning's own callbacks note paths.
@@ -115,7 +120,7 @@ def finish(child: int, *, after: float | None = None) -> bool:
 def prove(trials: int, *, seed: int, base: Path) -> Iterator[tuple[str, int, bool]]:
     """(training, kills that hit, whether the result was the same) of each trial."""
     chance = random.Random(seed)
-    whole: dict[int, tuple[dict[str, Any], str, float]] = {}
+    whole: dict[int, tuple[Cell[Configuration], str, float]] = {}
     for trial, kind in zip(range(trials), itertools.cycle(range(len(KINDS))), strict=False):
         if kind not in whole:
             config, folder = configuration(KINDS[kind]), base / f"whole{kind}"

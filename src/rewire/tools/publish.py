@@ -1,7 +1,7 @@
 """Gather the finished cells of a profile in a folder that can be committed.
 
 rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
-configurations and provenance of every cell of the first document, its sparse network (up to 3 MB),
+configurations and provenance of every cell of the thesis, its sparse network (up to 3 MB),
 its card, all tables and figures, and a README.md and a report.html that show them.
 """
 

@@ -24,7 +24,7 @@ from rewire.errors import InputError, missing_package, unknown_name
 from rewire.files import LARGEST_TEXT, check_size, read_bytes
 from rewire.reporting.text_tables import summary_table
 
-LOCK, IGNORE = "dvc.lock", ".dvcignore"
+LOCK, PIPELINE, IGNORE = "dvc.lock", "dvc.yaml", ".dvcignore"
 NEVER_HASHED = (".hg/", ".git/", ".git", ".dvc/")  # what DVC leaves out anywhere
 STATES = {"outs": ("damaged", "missing"), "deps": ("changed", "missing")}
 
@@ -60,6 +60,16 @@ def read_lock(path: Path) -> list[Entry]:
         raise InputError(f"missing file '{path}': `dvc repro` writes it") from error
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"'{path}' is damaged or not a lock file of DVC 3: {error!r}") from error
+
+
+def without_former(entries: Iterable[Entry], root: Path) -> list[Entry]:
+    """The entries of stages that the pipeline still has: DVC keeps those of former ones."""
+    entries = list(entries)
+    try:
+        pipeline = yaml.safe_load((root / PIPELINE).read_text(encoding="utf-8"))["stages"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return entries  # a lock file alone, as beside archived results
+    return [entry for entry in entries if entry.stage.partition("@")[0] in pipeline]
 
 
 def chosen_stages(entries: Iterable[Entry], name: str | None) -> list[Entry]:
@@ -140,11 +150,8 @@ def check(
     Raises:
         InputError: for an unreadable lock file or an unknown stage.
     """
-    entries = [
-        entry
-        for entry in chosen_stages(read_lock(root / LOCK), stage)
-        if deps or entry.kind == "outs"
-    ]
+    known = without_former(read_lock(root / LOCK), root)
+    entries = [e for e in chosen_stages(known, stage) if deps or e.kind == "outs"]
     ignored = ignored_below(root)
 
     @functools.cache

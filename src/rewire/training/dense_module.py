@@ -1,4 +1,4 @@
-"""The LightningModule of the second document: one dense network, one head."""
+"""The LightningModule of the article: one dense network, one head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training of the second document, from a plain configuration."""
+"""One training of the article, from its typed configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rewire.data.batches import EvalBatches, TrainBatches
-from rewire.data.load import load_data
+from rewire.data.load import load_images
 from rewire.evaluation.accuracy import counted, percent, predict_correct
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.progress import time_left
@@ -23,6 +23,7 @@ from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.finite import Finite
 from rewire.training.lean import pl
 from rewire.training.lightning import fit
+from rewire.training.settings import DenseTraining
 
 EVALUATION_BATCH = 500
 
@@ -37,8 +38,9 @@ class TrainedDense:
 
 
 def train_dense(
-    config: Mapping[str, Any],
+    config: DenseTraining,
     *,
+    state_of: Mapping[str, Any],
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
@@ -46,49 +48,48 @@ def train_dense(
     """Train one network to the end, going on from the last checkpoint if there is one.
 
     Args:
-        config: plain resolved configuration with data, network, head, trainer and seed;
-            `code` (file → hash), too, where a state must be of the same code.
-        checkpoints: folder for the state to resume from; belongs to this configuration alone.
+        config: what is asked for.
+        state_of: plain values that a state must be of to go on from it: the configuration, and as
+            `code` (file → hash) the code behind it.
+        checkpoints: folder for the state; belongs to this configuration alone.
         tracker: receives curves.
         report: called with one line of text every `trainer.log_every` steps.
     """
-    settings, seed = config["trainer"], config["seed"]
-    device = choose_device(settings["device"])
-    precision = choose_precision(settings["precision"], device)
-    use_threads(settings["threads"])
+    settings, seed = config.trainer, config.seed
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    use_threads(settings.threads)
     # L2 inside Adam shrinks weights without data gradient for ever; denormal numbers are slow.
     torch.set_flush_denormal(True)
-    model = build_dense(**config["network"], seed=seed)
-    head = dict(config["head"])
-    l2 = head.pop("l2")
+    model = build_dense(**config.network.model_dump(), seed=seed)
+    options = config.head.options
+    l2 = options.pop("l2")
     module = DenseClassifier(
         model,
-        loss=HEADS.build(**head),
+        loss=HEADS.build(config.head.name, **options),
         l2=l2,
-        phases=settings["phases"],
+        phases=settings.phases,
         seed=seed,
     )
-    data = dict(config["data"])
-    augmentation = data.pop("augmentation")
-    training, validation, test = load_data(**data)
+    training, validation, test = load_images(config.data)
     batches = TrainBatches(
         training,
-        batch_size=settings["batch_size"],
+        batch_size=settings.batch_size,
         seed=seed,
-        augmentation=augmentation,
+        augmentation=config.data.augmentation,
         device=device,
     )
     held_out, judged = (
         EvalBatches(images, batch_size=EVALUATION_BATCH, device=device)
         for images in (validation, test)
     )
-    progress = Progress(held_out, tracker=tracker, every=settings["log_every"], report=report)
+    progress = Progress(held_out, tracker=tracker, every=settings.log_every, report=report)
     finite = Finite(
-        every=math.gcd(settings["log_every"], settings["checkpoint_every"]),
+        every=math.gcd(settings.log_every, settings.checkpoint_every),
         weights=lambda model: model.parameters(),
         remedy="a smaller learning rate in trainer.phases",
     )
-    steps = sum(steps for _, steps in settings["phases"])
+    steps = sum(steps for _, steps in settings.phases)
     fit(
         module,
         batches,
@@ -96,8 +97,8 @@ def train_dense(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
-        config=config,
-        every_steps=settings["checkpoint_every"],
+        state_of=state_of,
+        every_steps=settings.checkpoint_every,
         max_steps=steps,
     )
     model.to(device).eval()

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from rewire.errors import InputError, unknown_name
-
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
+from rewire.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` takes a GPU where there is one; else the device of that name."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise unknown_name("trainer.device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("trainer.device is 'cuda', but no GPU is usable. Allowed here: auto, cpu.")
     return torch.device(name)
@@ -26,8 +22,6 @@ def choose_precision(name: str, device: torch.device, *, engine: str = "dense") 
     That is where the hardware computes it; and on the sparse engine of any processor, which stores
     activations in bf16 and computes in float32.
     """
-    if name not in PRECISIONS:
-        raise unknown_name("trainer.precision", name, PRECISIONS)
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -40,8 +34,5 @@ def choose_precision(name: str, device: torch.device, *, engine: str = "dense") 
 
 def use_threads(count: int | None) -> None:
     """Compute with `count` CPU threads from here on; None for all cores."""
-    if count is None:
-        return
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f"trainer.threads is {count}. Allowed: 1 or more, or null for all cores.")
-    torch.set_num_threads(count)
+    if count is not None:
+        torch.set_num_threads(count)

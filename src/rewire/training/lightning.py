@@ -28,7 +28,7 @@ def fit(
     device: torch.device,
     precision: str,
     checkpoints: Path,
-    config: Mapping[str, Any],
+    state_of: Mapping[str, Any],
     max_epochs: int = -1,
     max_steps: int = -1,
     every_epochs: int = 0,
@@ -42,7 +42,7 @@ def fit(
         callbacks: in the order in which they are called; checkpoints are written after them.
         device, precision: where and how to compute.
         checkpoints: folder for the state to resume from.
-        config: the configuration that the state must belong to.
+        state_of: what the state must be of: configuration and code, as plain values.
         max_epochs, max_steps: the end; one of them is given.
         every_epochs, every_steps: between two states, 0 for none.
     """
@@ -62,7 +62,7 @@ def fit(
                 enable_version_counter=False,
             )
         )
-        resume = resumable(checkpoints, config)
+        resume = resumable(checkpoints, state_of)
     quiet_lightning()
     trainer = pl.Trainer(
         accelerator=device.type if device.type == "cpu" else "gpu",
@@ -91,26 +91,26 @@ def fit(
     return trainer
 
 
-def resumable(checkpoints: Path, config: Mapping[str, Any]) -> Path | None:
+def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
     """The checkpoint to go on from, if it belongs to this configuration and code.
 
     One that does not, or is damaged, is deleted, and that is said.
     """
     marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
     if state.is_file():
-        why = what_is_other(marker, config) or ("" if is_whole(state) else "damaged")
+        why = what_is_other(marker, state_of) or ("" if is_whole(state) else "damaged")
         if not why:
             return state
         print(f"the training state '{state}' is {why}: the training starts anew", flush=True)
         state.unlink()
-    write_json(marker, dict(config))
+    write_json(marker, dict(state_of))
     return None
 
 
-def what_is_other(marker: Path, config: Mapping[str, Any]) -> str:
+def what_is_other(marker: Path, state_of: Mapping[str, Any]) -> str:
     """What the state beside `marker` is of, if not of this configuration and code; else empty."""
     try:
-        differs = what_differs(read_json(marker), config)
+        differs = what_differs(read_json(marker), state_of)
     except (InputError, AttributeError, TypeError):  # missing or damaged
         differs = "a configuration that is not recorded"
     return differs and f"of {differs}"

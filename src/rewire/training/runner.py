@@ -1,4 +1,4 @@
-"""One training from a plain configuration: data, model, Lightning, result."""
+"""One training from its typed configuration: data, model, Lightning, result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
-from rewire.data.load import load_data
+from rewire.data.load import load_images
 from rewire.engine.choice import set_engine
 from rewire.evaluation.accuracy import counted, predict_correct
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
@@ -28,6 +28,7 @@ from rewire.training.lightning import fit
 from rewire.training.module import SparseClassifier
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
+from rewire.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Fitted:
 
 
 def train(
-    config: Mapping[str, Any],
+    config: Training,
     *,
+    state_of: Mapping[str, Any],
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
@@ -67,15 +69,17 @@ def train(
     """Train one network to the end, going on from the last finished epoch if there is one.
 
     Args:
-        config: plain resolved configuration with data, model, objective, rewire, trainer,
-            sparsity and seed; `code` (file → hash), too, where a state must be of the same code.
-        checkpoints: folder for the state to resume from; belongs to this configuration alone.
+        config: what is asked for.
+        state_of: plain values that a state must be of to go on from it: the configuration, and as
+            `code` (file → hash) the code behind it.
+        checkpoints: folder for the state; belongs to this configuration alone.
         tracker: receives curves.
         report: called with one line of text per epoch.
     """
-    settings = config["trainer"]
-    device = choose_device(settings["device"])
-    fitted = fit_network(config, checkpoints=checkpoints, tracker=tracker, report=report)
+    device = choose_device(config.trainer.device)
+    fitted = fit_network(
+        config, state_of=state_of, checkpoints=checkpoints, tracker=tracker, report=report
+    )
     model, rewiring = fitted.model, fitted.rewiring
     model.to(device).eval()
     clean = counted(*count_correct(model, fitted.test, device))
@@ -88,7 +92,7 @@ def train(
         "surplus_steps": rewiring.surplus_steps,
         "largest_surplus": rewiring.largest_surplus,
         "steps": fitted.steps,
-        "selections": {LAST: {"epoch": settings["epochs"], "clean": clean}}
+        "selections": {LAST: {"epoch": config.trainer.epochs, "clean": clean}}
         | {
             name: {"epoch": kept["epoch"], "clean": counted(kept["correct"], kept["total"])}
             for name, kept in best.items()
@@ -106,75 +110,67 @@ def count_correct(model: SparseNetwork, images: ImageSet, device: torch.device) 
 
 
 def fit_network(
-    config: Mapping[str, Any],
+    config: Training,
     *,
+    state_of: Mapping[str, Any],
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
 ) -> Fitted:
     """The training itself; see `train`."""
-    settings, seed = config["trainer"], config["seed"]
-    device = choose_device(settings["device"])
-    choose_precision(settings["precision"], device)  # refuses an unknown one
-    use_threads(settings["threads"])
-    epochs = settings["epochs"]
+    settings, seed, rewire = config.trainer, config.seed, config.rewire
+    device = choose_device(settings.device)
+    use_threads(settings.threads)
 
     # Everything that can be wrong with the configuration is found before data are read.
-    objective = OBJECTIVES.build(**config["objective"])
-    optimiser = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
-    fixed = config["rewire"]["name"] in FIXED
-    strategy = None if fixed else STRATEGIES.build(**config["rewire"])
-    connectivity = config["rewire"]["name"] if fixed else REWIRED
+    fixed = rewire.name in FIXED
     model = build_model(
-        **config["model"],
-        sparsity=config["sparsity"],
+        config.model.name,
+        **config.model.options,
+        sparsity=config.sparsity,
         seed=seed,
-        connectivity=connectivity,
+        connectivity=rewire.name if fixed else REWIRED,
     )
-    engine = set_engine(settings.get("engine", "auto"), model, device, share=1 - config["sparsity"])
-    precision = choose_precision(settings["precision"], device, engine=engine)
+    engine = set_engine(settings.engine, model, device, share=1 - config.sparsity)
+    precision = choose_precision(settings.precision, device, engine=engine)
     total = total_size(model.layers)
-    budget = total if connectivity == DENSE else connection_budget(total, config["sparsity"])
+    budget = total if rewire.name == DENSE else connection_budget(total, config.sparsity)
     module = SparseClassifier(
         model,
-        objective=objective,
-        **optimiser,
+        objective=OBJECTIVES.build(config.objective.name, **config.objective.options),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
         seed=seed,
     )
-    data = dict(config["data"])
-    augmentation = data.pop("augmentation")
-    training, validation, test = load_data(**data)
+    rewiring: Rewiring | FixedConnectivity
+    if fixed:
+        rewiring = FixedConnectivity(budget=budget)
+    else:
+        strategy = STRATEGIES.build(rewire.name, **rewire.options)
+        rewiring = Rewiring(strategy=strategy, budget=budget, seed=seed, check=settings.check)
+    training, validation, test = load_images(config.data)
     batches = TrainBatches(
         training,
-        batch_size=settings["batch_size"],
+        batch_size=settings.batch_size,
         seed=seed,
-        augmentation=augmentation,
+        augmentation=config.data.augmentation,
         device=device,
         channels_last=True,
     )
-    if strategy is None:
-        rewiring = FixedConnectivity(budget=budget)
-    else:
-        rewiring = Rewiring(
-            strategy=strategy,
-            budget=budget,
-            seed=seed,
-            check=bool(settings["check"]),
-        )
     selections = Selections(
-        settings.get("selections", ()),
-        count=lambda network: count_correct(network, test, device),
+        settings.selections, count=lambda network: count_correct(network, test, device)
     )
     history = History(
         rewiring,
         tracker=tracker,
-        log_every=settings["log_every"],
+        log_every=settings.log_every,
         report=report,
         selections=selections,
     )
     held_out = EvalBatches(validation, batch_size=500, device=device) if len(validation) else None
     # A look waits for the device, as sampling does in every step.
-    finite = Finite(every=settings["log_every"] if fixed and device.type != "cpu" else 1)
+    finite = Finite(every=settings.log_every if fixed and device.type != "cpu" else 1)
     trainer = fit(
         module,
         batches,
@@ -183,9 +179,9 @@ def fit_network(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
-        config=config,
-        max_epochs=epochs,
-        every_epochs=settings["checkpoint_every"],
+        state_of=state_of,
+        max_epochs=settings.epochs,
+        every_epochs=settings.checkpoint_every,
     )
 
     return Fitted(

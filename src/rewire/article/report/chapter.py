@@ -1,4 +1,4 @@
-"""The second document's part of the report, read from a profile's folder."""
+"""The article's part of the report, read from a profile's folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LARGEST = 400_000  # bytes of a picture that is still on the page
 
 
 def read_article(state: Results) -> Article | None:
-    """Everything of the second document that is in the folder; None if nothing was trained."""
+    """Everything of the article that is in the folder; None if nothing was trained."""
     source = state.source
     trained = standard(source, "article_train")
     if not trained:

@@ -1,4 +1,4 @@
-"""Rows on the decoupled network (second document)."""
+"""Rows on the decoupled network."""
 
 from __future__ import annotations
 

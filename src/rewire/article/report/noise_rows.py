@@ -1,4 +1,4 @@
-"""Tables of noise, transfer and adaptive noise (second document), as rows for Markdown.
+"""Tables of noise, transfer and adaptive noise, as rows for Markdown.
 
 Accuracies are in percent, averaged over draws, then over seeds; `seeds` says over how many.
 """

@@ -1,4 +1,4 @@
-"""Tables of pruned networks (second document), as rows for Markdown: controls, matched ratios.
+"""Tables of pruned networks, as rows for Markdown: controls, matched ratios.
 
 Accuracies are in percent, averaged over draws, then over seeds; `seeds` says over how many.
 """

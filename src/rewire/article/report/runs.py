@@ -1,4 +1,4 @@
-"""Results of the second document as plain numbers: accuracies by curve, column, draw and seed."""
+"""Results of the article as plain numbers: accuracies by curve, column, draw and seed."""
 
 from __future__ import annotations
 

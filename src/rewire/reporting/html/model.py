@@ -237,7 +237,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Thesis:
-    """Everything about the first document."""
+    """Everything about the thesis."""
 
     note: str
     findings: tuple[Finding, ...]
@@ -255,7 +255,7 @@ class Thesis:
 
 @dataclass(frozen=True)
 class Article:
-    """Everything about the second document."""
+    """Everything about the article."""
 
     note: str
     findings: tuple[Finding, ...]

@@ -1,4 +1,4 @@
-"""The first document's part of the report, read from a profile's folder."""
+"""The thesis's part of the report, read from a profile's folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ALWAYS = "dense"  # layers that stay when a network would be too much: those of 
 
 
 def read_thesis(state: Results) -> Thesis | None:
-    """Everything of the first document that is in the folder; None if nothing was trained."""
+    """Everything of the thesis that is in the folder; None if nothing was trained."""
     source, names = state.source, trainings(state.source)
     if not names:
         return None

@@ -1,19 +1,16 @@
-"""The configuration of the article (`rewire.config.schema` adds what is chosen)."""
+"""The configuration of the article (`rewire.pipeline.schema` adds what is chosen)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from rewire.config.common import Common, ImageData
 from rewire.options import (
     All,
     Allowed,
     Called,
     Count,
-    Device,
-    FromZero,
     Null,
     Positive,
     Precision,
@@ -21,16 +18,11 @@ from rewire.options import (
     Share,
     Some,
     Text,
-    Threads,
     optional,
 )
+from rewire.pipeline.common import Common
+from rewire.training.settings import DenseTraining
 
-Phase = Annotated[tuple[Positive, Count], Field(strict=False)]
-Phases = Annotated[
-    list[Phase],
-    Field(min_length=1),
-    Allowed("a list of [learning rate above 0, whole number of steps from 1], at least one"),
-]
 Target = Annotated[int, Field(ge=0, le=9), Called("the target class of the noise")]
 Limit = Annotated[Some, Called("the limit of the noise")]
 Pair = Annotated[tuple[Target, Limit], Field(strict=False)]
@@ -78,34 +70,6 @@ Pruning = Annotated[
     Share | dict[str, Share],
     Allowed("a ratio from 0 to 1, or a mapping of layers to ratios"),
 ]
-
-
-class Network(Section):
-    """A dense network."""
-
-    name: Literal["ann", "ann_article", "cnn"] = Field(description="its layers")
-    width: Annotated[float, Field(gt=0, le=64)] = Field(
-        description="factor on all hidden units and filters"
-    )
-    dropout: Literal["none", "unit", "dropconnect"] = Field(
-        description="none as the author's code ran, unit keeps 0.7, dropconnect drops 0.7"
-    )
-
-
-Schedule = dict[str, Phases]
-
-
-class Trainer(Section):
-    """Adam and what is around it."""
-
-    schedule: Schedule = Field(description="phases by network")
-    phases: Phases = Field(description="[learning rate, steps] one after the other")
-    batch_size: Count = Field(description="images per step")
-    precision: Precision = Field(description="auto: bf16 where the hardware computes it")
-    device: Device = Field(description="auto: a GPU if there is one")
-    threads: Threads = Field(description="CPU threads")
-    checkpoint_every: FromZero = Field(description="steps between resumable states; 0 = none")
-    log_every: Count = Field(description="steps between rows of the history")
 
 
 class Run(Section):
@@ -168,7 +132,10 @@ class Curve(Section):
     images: All = Field(description="the first n of those that are judged")
 
 
-CurveChange = optional(Curve)  # what is not common
+if TYPE_CHECKING:
+    CurveChange = Curve
+else:
+    CurveChange = optional(Curve)  # what is not common
 
 
 class Point(Section):
@@ -247,13 +214,9 @@ class Decoupled(Section):
     cost: Cost
 
 
-class Configuration(Common):
+class Configuration(Common, DenseTraining):
     """One network of the article, at one stage."""
 
-    data: ImageData
-    network: Network
-    head: Section
-    trainer: Trainer
     noise: Noise
     curves: Curves
     decoupled: Decoupled

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field
 
-from rewire.options import Section, children, section
+from rewire.errors import InputError
+from rewire.options import Fault, Section, children, faults, refused, section
 from rewire.pipeline.paths import roots
 from rewire.registry import DATASETS, OPEN, Registry, extension_folder
 
@@ -27,7 +28,7 @@ class Unjudged(Section):
 
 def base_of(document: str) -> type[Section]:
     """What a document's configuration has whatever is chosen."""
-    return importlib.import_module(f"rewire.config.{document}").Configuration
+    return importlib.import_module(f"rewire.{document}.configuration").Configuration
 
 
 def schema_of(document: str, config: Mapping[str, Any] | None = None) -> type[Section]:
@@ -108,3 +109,25 @@ def entry(kind: Any, name: str) -> Any:
     """The type of one name in a section; None if there is none."""
     beside = children(kind) or {}
     return beside.get(name, beside.get("*"))
+
+
+def typed(document: str, config: Mapping[str, Any]) -> Any:
+    """A plain resolved configuration as an object of the document's `Configuration`.
+
+    Raises:
+        InputError: names every option that is refused, unknown or missing.
+    """
+    schema = schema_of(document, config)
+    if found := list(faults(schema, config)):
+        raise InputError(" ".join(map(line, found)))
+    return schema.model_validate(config)
+
+
+def line(fault: Fault) -> str:
+    """What is wrong with one option."""
+    option = ".".join(fault.path)
+    if fault.kind == "unknown":
+        return f"unknown option '{option}'."
+    if fault.kind == "missing":
+        return f"{option} is missing. Allowed: {fault.allowed}."
+    return refused(fault)

@@ -7,15 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rewire.options import (
-    All,
     Count,
-    FromZero,
     Name,
     Null,
     PathText,
     Scale,
     Section,
-    Seed,
     Some,
     Text,
 )
@@ -32,6 +29,10 @@ class Profile(Section):
     epochs: Epochs = Field({}, description="epochs by objective")
     thin: Thin = Field({}, description="widths of dense networks with as many weights as sparse")
 
+    def noting(self, said: str) -> Profile:
+        """The same with more to be said."""
+        return self.model_copy(update={"note": self.note + said})
+
 
 class Tracking(Section):
     """W&B."""
@@ -42,25 +43,9 @@ class Tracking(Section):
     system_metrics: bool = Field(description="use of processors and memory in the runs, too")
 
 
-class ImageData(Section):
-    """Images: which, where they lie, how many."""
-
-    source: Literal["embedded", "folder", "download"] = Field(description="where images come from")
-    root: PathText = Field(description="folder of the official files")
-    validation_size: FromZero = Field(description="training images held out; 0 = none")
-    train_size: All = Field(description="the first n after the split, class-balanced")
-    test_size: All = Field(description="the first n, class-balanced as far as possible")
-    augmentation: Literal["shift", "crop", "none"] = Field(
-        description="shift as the reference's, crop: pad 4 and crop; both mirror"
-    )
-    dataset: str = Field("cifar10", description="which images")
-    split: Literal["balanced", "first"] = Field("balanced", description="which are held out")
-
-
 class Common(Section):
     """What every configuration has."""
 
-    seed: Seed = Field(description="of everything that is drawn")
     arm: Annotated[Name | None, Null("no variant")] = Field(
         description="name of a variant; part of the cell's name"
     )
