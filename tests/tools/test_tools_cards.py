@@ -16,7 +16,8 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.pipeline.profiles import profile_of
 from rewire.thesis.document import THESIS
-from rewire.tools.cards import write_cards
+from rewire.tools.cards import CARD, write_cards
+from rewire.tools.cards import ROBUST as INFO
 
 RESULTS = ROOT / "results" / "thesis"
 ROBUST = "trades-s0.95-l2-seed0"
@@ -33,12 +34,20 @@ def cpu(tmp_path_factory):
     return folder
 
 
-def test_the_committed_cards_are_those_that_are_written_today(cpu):
-    weights = sorted((RESULTS / "cpu").glob("cells/*/weights.safetensors"))
-    assert len(weights) == len(list(cpu.glob("cells/*/README.md"))) > 10
-    for path in weights:
-        card = path.with_name("README.md").read_text(encoding="utf-8")
-        assert card == (cpu / "cells" / path.parent.name / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("profile", ["cpu", "paper"])
+def test_the_committed_cards_are_those_that_are_written_today(profile, tmp_path):
+    committed = RESULTS / profile
+    shutil.copytree(committed / "cells", tmp_path / "cells")
+    cards = {path for name in (CARD, INFO) for path in committed.glob(f"cells/*/{name}")}
+    for path in cards:
+        (tmp_path / path.relative_to(committed)).unlink()
+    written = write_cards(tmp_path, profile_of(committed, THESIS)["note"])
+    assert {path.relative_to(tmp_path) for path in written} == {
+        path.relative_to(committed) for path in cards
+    }
+    assert written
+    for path in written:
+        assert path.read_bytes() == (committed / path.relative_to(tmp_path)).read_bytes()
 
 
 def test_the_numbers_are_those_of_the_ledger(cpu):
