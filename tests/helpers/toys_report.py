@@ -15,7 +15,7 @@ from rewire.article.report.findings import article_findings
 from rewire.article.report.runs import as_run
 from rewire.reporting.html import model
 from rewire.reporting.html.findings import tone
-from rewire.reporting.html.tables import table_view
+from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.report.charts import sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
@@ -58,8 +58,8 @@ def results() -> list[dict]:
     ]
 
 
-def locate(found: dict, metric: str) -> model.Location:
-    return model.Location(
+def locate(found: dict, metric: str) -> Location:
+    return Location(
         cell=found["folder"],
         file=f"quick/evaluate/{found['folder']}/metrics.json",
         place=f"{found['variant']}.{metric}",
@@ -69,7 +69,7 @@ def locate(found: dict, metric: str) -> model.Location:
     )
 
 
-def view(name: str) -> model.TableView:
+def view(name: str) -> TableView:
     spec = load_spec(CONF / "thesis" / "table" / f"{name}.yaml")
     return table_view(spec, results(), profile="quick", note=NOTE, locate=locate)
 
@@ -173,14 +173,36 @@ def thesis() -> model.Thesis:
     )
 
 
+def sweep() -> model.Report:
+    """What a sweep of natural trainings leaves: some cells of some tables, and no examination."""
+    whole = thesis()
+    some = [found for found in results() if found["objective"] == "natural"]
+    spec = whole.tables[1].table.spec
+    return report(
+        article=None,
+        warnings=(),
+        thesis=replace(
+            whole,
+            tables=(table_view(spec, some, profile="quick", note=NOTE, locate=locate),),
+            findings=(),
+            sanity=sanity_gallery({}),
+            checks=model.RowsView("checks", "Checks", ()),
+        ),
+    )
+
+
 def article() -> model.Article:
     runs = [as_run({**published_run(network), "profile": "quick"}) for network in ("ann", "cnn")]
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
 
-    def place(found: dict, metric: str) -> model.Location:
-        return model.Location(f"ann-{found['head']}-seed0", "metrics.json", found["pruning"])
+    def place(found: dict, metric: str) -> Location:
+        return Location(f"ann-{found['head']}-seed0", "metrics.json", found["pruning"])
 
-    table = table_view(spec, table1_results(runs), profile="quick", note=NOTE, locate=place)
+    found = list(table1_results(runs))
+    whole = [one for one in found if one["pruning"] == "none"]
+    found += [{**one, "pruning": p} for one in whole for p in ("absolute", "activated", "combined")]
+    found += [{**one, "head": "rq"} for one in found]  # more rows than are shown at once
+    table = table_view(spec, found, profile="quick", note=NOTE, locate=place)
     claims = score_claims({"runs": runs})
     return model.Article(
         note=NOTE,
@@ -210,7 +232,7 @@ def article() -> model.Article:
 def report(**changes) -> model.Report:
     whole = model.Report(
         profile="quick",
-        source="quick",
+        source="outputs/quick",
         thesis=thesis(),
         article=article(),
         runs=(model.StageRun("train", 12, 0.5, ("0123456789ab",), ("CPU, 1 thread per cell",)),),

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from helpers.toys_report import STRATEGIES, TRICKY, report, view
+from helpers.toys_report import STRATEGIES, TRICKY, report, sweep, view
 
 from rewire.reporting.html.page import render_report
 
@@ -42,9 +42,11 @@ def browser():
 @pytest.fixture
 def visit(browser, address):
     """Opens the page; at the end of the test nothing may have been complained of or asked for."""
-    opened, said, asked = [], [], []
+    opened, said, asked, visited = [], [], [], set()
+    standard = address
 
-    def go(size=WIDE, **options):
+    def go(size=WIDE, *, address=standard, **options):
+        visited.add(address)
         page = browser.new_page(viewport=size, **options)
         page.set_default_timeout(120_000)  # ms; many tests may run at once on few cores
         page.on("console", lambda message: said.append(message.text))
@@ -58,11 +60,27 @@ def visit(browser, address):
     for page in opened:
         page.close()
     assert not said
-    assert {url for url in asked if not url.startswith("data:")} <= {address}
+    assert {url for url in asked if not url.startswith("data:")} <= visited
 
 
 def texts(page, selector: str) -> list[str]:
     return [text.strip() for text in page.locator(selector).all_inner_texts()]
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_page_of_a_sweep_has_no_empty_places(visit, tmp_path, size):
+    path = tmp_path / "sweep.html"
+    path.write_text(render_report(sweep()), encoding="utf-8")
+    page = visit(size, address=path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    assert "not run" not in texts(page, ".number .ours")
+    assert page.locator("#cells table").is_visible()
+    page.locator("#thesis_table2 thead button").last.click()
+    last = page.locator("#thesis_table2 tbody td:last-child")
+    ours = [float(cell.get_attribute("data-ours")) for cell in last.all()]
+    assert ours == sorted(ours)
+    page.locator("#thesis_table2 .number").last.click()
+    assert "images right" in page.locator("#explain").inner_text()
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
@@ -111,7 +129,6 @@ def test_a_long_table_shows_its_first_rows_until_all_are_asked_for(visit, size):
 
 def test_other_tables_sort_by_value_and_leave_what_is_missing_last(visit):
     page = visit()
-    page.click("#cells summary")
     header = page.locator("#cells thead button").nth(1)
     header.click()
     first = "#cells tbody td:first-child"

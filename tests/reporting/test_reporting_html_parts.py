@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.toys_article import PLOTS, published, published_run
-from helpers.toys_report import CONF, NOTE, audit, history, results, view
+from helpers.toys_report import CONF, NOTE, audit, history, locate, results, view
 
 from rewire.article.report.best_performance import ordering
 from rewire.article.report.charts import curves_gallery
@@ -16,6 +16,7 @@ from rewire.article.report.findings import article_findings
 from rewire.article.report.runs import as_run
 from rewire.reporting.build_table import build_table
 from rewire.reporting.html.findings import IN_PART, NOT_JUDGED, REPRODUCED
+from rewire.reporting.html.tables import table_view
 from rewire.reporting.table import COMPARABLE_PROFILE
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.report.charts import sanity_gallery, training_gallery
@@ -138,6 +139,41 @@ def test_flags_of_an_examination_are_a_headline():
     (found,) = thesis_findings({}, [], [audit(), flagged])
     assert "2 networks: 1 reason for doubt" in found.text
     assert (found.verdict, found.tone) == ("flagged", "bad")
+
+
+def test_robust_accuracy_alone_is_behind_its_headline():
+    table = view("thesis_table3").table
+    (robust,) = (
+        f for f in thesis_findings({"thesis_table3": table}, [], []) if "reproduce" in f.text
+    )
+    assert robust.text.startswith("Does robust accuracy reproduce? 3 numbers stand beside")
+    assert robust.evidence == (
+        "For example robust (PGD-50, 10 restarts), unstructured: 12.0 [7.0, 19.8], "
+        "published 40.74, difference -28.7.",
+    )
+
+
+def test_robust_accuracies_that_nobody_examined_are_a_headline_without_verdict():
+    table = view("thesis_table3").table
+    last = thesis_findings({"thesis_table3": table}, [], [])[-1]
+    assert (last.verdict, last.tone, last.anchor) == ("not examined", "open", "sanity")
+    examined = thesis_findings({"thesis_table3": table}, [], [audit()])
+    assert [f.verdict for f in examined if f.anchor == "sanity"] == ["no flag"]
+
+
+def test_a_view_names_the_rows_and_columns_of_which_nothing_was_run():
+    whole = view("thesis_table2")
+    assert (whole.rows_run, whole.columns_run) == ((0, 1, 2, 3, 4), (0, 1, 2))
+    assert whole.not_run == ("vector (ours)",)
+    natural = [r for r in results() if r["objective"] == "natural" and r["rewire"] != "l2"]
+    spec = whole.table.spec
+    some = table_view(spec, natural, profile="quick", note=NOTE, locate=locate)
+    assert (some.rows_run, some.columns_run) == ((0, 1, 3), (0, 2))
+    assert some.not_run == (
+        "95 % TRADES", "about 95 % TRADES, pruned", "structured", "vector (ours)",
+    )  # fmt: skip
+    none = table_view(spec, [], profile="quick", note=NOTE, locate=locate)
+    assert (none.rows_run, none.columns_run) == ((), ())
 
 
 def test_a_number_keeps_the_results_behind_it():

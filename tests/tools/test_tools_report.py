@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import article_oracle as article_oracle
 from helpers.small import list_anew, run, small
 
-from rewire import cli
+from rewire import cli, load
 from rewire.article import curves as article_curves
 from rewire.article import noise as article_noise
 from rewire.article import train as article_train
@@ -140,6 +141,20 @@ def test_cells_of_two_scales_in_one_folder_are_named(copied):
     assert "width 0.1, 2 epochs: natural-s0.99-l2-seed0, natural-s0.99-random-seed0" in found
     assert "width 0.2, 2 epochs: natural-s0.99-weighted-seed0" in found
     assert "eq3" not in found  # an arm says by its name that it is one
+
+
+def test_the_page_says_how_a_network_is_loaded_and_what_it_says_is_so(text, source):
+    (path,) = re.findall(r"rewire\.load\(&#34;(.*?)&#34;\)|rewire\.load\(\"(.*?)\"\)", text)
+    network = load("".join(path))
+    assert Path("".join(path)) == source / "train" / CELLS["random"]
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_tables_of_variants_are_shown_where_a_variant_was_run(copied, text):
+    assert 'id="thesis_arms_distance"' in text
+    assert 'id="thesis_baselines_natural_0.99"' not in text  # no baseline was trained
+    shutil.rmtree(copied / "train" / ARM)
+    assert report.read_report(copied).thesis.further == ()
 
 
 def test_networks_beyond_the_limit_leave_their_dense_layers(source, monkeypatch):

@@ -15,7 +15,8 @@ from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.documents import DOCUMENTS, document_of
 from rewire.pipeline.foreign import FOREIGN
 from rewire.pipeline.made import PROVENANCE, command_for, read_config, remark
-from rewire.reporting.html.model import Location, StageRun
+from rewire.reporting.html.model import StageRun
+from rewire.reporting.html.tables import Location
 from rewire.reporting.page import HOUR, machine
 
 STAGES = tuple(name for document in DOCUMENTS for name in document.with_results)

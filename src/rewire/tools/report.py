@@ -51,7 +51,7 @@ def read_report(source: Path):
     runs, versions = stage_runs(state)
     return Report(
         profile=state.profile,
-        source=source.name,
+        source=source.as_posix(),
         thesis=thesis,
         article=article,
         runs=runs,

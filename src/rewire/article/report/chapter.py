@@ -26,8 +26,8 @@ from rewire.pipeline.profiles import finished, profile_of
 from rewire.pipeline.state import Results
 from rewire.reporting.html.charts import Seeds, history
 from rewire.reporting.html.findings import tone
-from rewire.reporting.html.model import Article, Claim, Location, Picture, RowsView
-from rewire.reporting.html.tables import table_view
+from rewire.reporting.html.model import Article, Claim, Picture, RowsView
+from rewire.reporting.html.tables import Location, table_view
 from rewire.reporting.table_spec import load_spec
 
 PICTURES = {  # stage → (file, what it shows)

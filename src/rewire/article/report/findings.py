@@ -30,7 +30,7 @@ def article_findings(
     found = [
         _ordering(order),
         _claims(claims),
-        agreement(table, "Accuracy under noise"),
+        agreement(table, "accuracy under noise"),
         _adaptive(adaptive),
     ]
     return tuple(finding for finding in found if finding)

@@ -19,11 +19,24 @@ def tone(verdict: str) -> str:
     return TONES.get(verdict, OPEN)
 
 
-def agreement(table: Table | None, subject: str) -> Finding | None:
-    """How many numbers of a table lie within its tolerance; the first of them as an example."""
+def agreement(table: Table | None, subject: str, metric: str = "") -> Finding | None:
+    """How many numbers of a table lie within its tolerance; the first of them as an example.
+
+    Args:
+        table: filled, None if there is none.
+        subject: what does or does not reproduce.
+        metric: how the metrics begin of the rows that are meant; empty for all.
+    """
     if table is None:
         return None
-    compared = [cell for cell in table.cells if cell.difference is not None]
+    rows = zip(table.spec.rows, table.rows(), strict=True)
+    compared = [
+        cell
+        for row, cells in rows
+        if row.metric.startswith(metric)
+        for cell in cells
+        if cell.difference is not None
+    ]
     if not compared:
         return None
     within = sum(cell.verdict == WITHIN for cell in compared)
@@ -31,17 +44,19 @@ def agreement(table: Table | None, subject: str) -> Finding | None:
     evidence = (f"For example {first.row}, {first.column}: {_beside(first)}.",)
     if table.profile != COMPARABLE_PROFILE:
         low, high = (f(compared, key=lambda cell: cell.difference or 0) for f in (min, max))
+        several = f"{len(compared)} numbers stand beside published ones, {difference_text(low)} to"
         return Finding(
-            text=f"{subject}: {len(compared)} numbers stand beside published ones, "
-            f"{difference_text(low)} to {difference_text(high)} points from them.",
+            text=f"Does {subject} reproduce? {several} {difference_text(high)} points from them."
+            if len(compared) > 1
+            else f"Does {subject} reproduce? One number stands beside a published one.",
             verdict=NOT_JUDGED,
             evidence=evidence,
             anchor=table.spec.name,
         )
     verdict = {len(compared): REPRODUCED, 0: NOT_REPRODUCED}.get(within, IN_PART)
     return Finding(
-        text=f"{subject}: {within} of {len(compared)} numbers lie within the tolerance of the "
-        "published ones.",
+        text=f"Does {subject} reproduce? {within} of {len(compared)} numbers lie within the "
+        "tolerance of the published ones.",
         verdict=verdict,
         evidence=evidence,
         anchor=table.spec.name,

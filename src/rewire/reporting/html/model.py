@@ -6,67 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewire.reporting.table import Cell, Table
+from rewire.reporting.html.tables import TableView
 
 GOOD, BAD, OPEN = "good", "bad", "open"  # how a verdict is coloured; its word says it as well
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a result was read, and how it is made again.
-
-    Attributes:
-        cell: folder of the cell.
-        file, place: what holds the number, and where in it.
-        commands: that make it, in order; empty if the cell's name does not tell.
-        commit: of the code that made it, None if unknown.
-        doubts: why the file may not be what it seems, a sentence each.
-    """
-
-    cell: str
-    file: str
-    place: str
-    commands: tuple[str, ...] = ()
-    commit: str | None = None
-    doubts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """One seed's part in a number.
-
-    Attributes:
-        seed: of the training.
-        value: in the table's unit.
-        counts: (correct images, images), None if it is not counted over images.
-        location: where it was read.
-    """
-
-    seed: int
-    value: float
-    counts: tuple[int, int] | None
-    location: Location
-
-
-@dataclass(frozen=True)
-class Number:
-    """A cell of a table and what is behind it."""
-
-    cell: Cell
-    sources: tuple[Source, ...]
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Why its files may not be what they seem."""
-        return tuple(dict.fromkeys(d for source in self.sources for d in source.location.doubts))
-
-
-@dataclass(frozen=True)
-class TableView:
-    """A filled table whose numbers explain themselves; `rows` as those of the table."""
-
-    table: Table
-    rows: tuple[tuple[Number, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -284,7 +226,7 @@ class Report:
 
     Attributes:
         profile: its name.
-        source: folder that was read.
+        source: folder that was read, OUTPUT/PROFILE.
         thesis, article: None if nothing of it was run.
         runs: per stage.
         versions: of the libraries.

@@ -13,13 +13,11 @@ from rewire.reporting.html.charts import History, Seeds, history
 from rewire.reporting.html.model import (
     Figure,
     Layer,
-    Location,
     Matrices,
     RowsView,
-    TableView,
     Thesis,
 )
-from rewire.reporting.html.tables import table_view
+from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.document import NAME, THESIS
 from rewire.thesis.holdings import REWIRE, axes_of, finished, overview, shown_in, specifications
@@ -87,9 +85,19 @@ def _tables(
         spec = load_spec(path)
         found = shown_in(spec, rows)
         view = table_view(spec, found, profile=profile["name"], note=profile["note"], locate=locate)
-        if any(cell.n for cell in view.table.cells):
-            (own if path.parent.name == "table" else further).append(view)
+        if not any(cell.n for cell in view.table.cells):
+            continue
+        if path.parent.name == "table":
+            own.append(view)
+        elif compares(view):
+            further.append(view)
     return tuple(own), tuple(further)
+
+
+def compares(view: TableView) -> bool:
+    """Whether anything but standard cells was run of a table whose columns are cells."""
+    cells = list(view.table.spec.columns)
+    return any(not axes_of([f"{cells[i]}-seed0"])["cells"] for i in view.columns_run)
 
 
 def trainings(source: Path) -> list[str]:

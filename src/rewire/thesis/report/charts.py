@@ -11,10 +11,10 @@ from rewire.reporting.html.model import Chart, Gallery, Group, Panel, Series
 DENSITY = "density_"
 
 
-SWEEPS = (  # check of the examination, what it varies, label of the axis
-    ("epsilon_sweep", "epsilons", "radius ε, 1/255"),
-    ("step_sweep", "steps", "steps, one start"),
-    ("restart_sweep", "restarts", "restarts of the reported attack"),
+SWEEPS = (  # check of the examination, what it varies, in words, label of the axis
+    ("epsilon_sweep", "epsilons", "radius", "radius ε, 1/255"),
+    ("step_sweep", "steps", "steps", "steps, one start"),
+    ("restart_sweep", "restarts", "restarts", "restarts of the reported attack"),
 )
 
 
@@ -68,7 +68,7 @@ def sanity_gallery(audits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Gal
     groups = []
     for training, by_strategy in audits.items():
         panels = []
-        for check, varied, label in SWEEPS:
+        for check, varied, words, label in SWEEPS:
             series = tuple(
                 Series(
                     name,
@@ -82,7 +82,7 @@ def sanity_gallery(audits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Gal
                 if check in found["checks"]
             )
             if series:
-                title = f"robust accuracy over {varied}"
+                title = f"robust accuracy over {words}"
                 chart = Chart(title, label, "correct images, %", series, (0, 100), even=True)
                 panels.append(Panel((("", chart),)))
         groups.append(Group((training,), tuple(panels)))

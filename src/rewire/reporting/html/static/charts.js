@@ -172,7 +172,7 @@ class GalleryView {
       panels.append(element("div", { class: "panel" }, head, holder));
       head.start = () => draw(start);
     });
-    const parts = [panels, this.legend(group)];
+    const parts = [this.legend(group), panels];
     if (group.note) parts.push(element("p", { class: "key" }, group.note));
     this.body.replaceChildren(...parts);
     for (const head of panels.querySelectorAll("header")) head.start();
