@@ -65,7 +65,7 @@ plt.show()
 #
 # One test image per class, PGD in the L∞ ball of radius 8/255. An image that a network gets wrong
 # without an attack is not attacked. Ten images say little; the published numbers are of 500 and
-# more.
+# more. Below the images stands what the attack changes, ten times as strong; grey is no change.
 
 # %%
 from rewire.data.embedded import load_embedded
@@ -85,11 +85,12 @@ for name, result in found.items():
     print(f"{name}: {clean} of 10 correct, {withstood} of them under attack")
 
 # %%
-rows = {"clean": images} | {name: result.adversarial for name, result in found.items()}
+changes = {name: result.adversarial - images for name, result in found.items()}
+rows = {"clean": images} | {name: 0.5 + 10 * change for name, change in changes.items()}
 figure, axes = plt.subplots(len(rows), 10, figsize=(10, 3.2))
 for line, (name, pictures) in zip(axes, rows.items(), strict=True):
     for place, picture in zip(line, pictures, strict=True):
-        place.imshow(picture.permute(1, 2, 0).numpy())
+        place.imshow(picture.permute(1, 2, 0).clamp(0, 1).numpy())
         place.set(xticks=[], yticks=[])
     line[0].set_ylabel(name)
 plt.show()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import runpy
@@ -24,7 +26,10 @@ def names():
 
         plt.switch_backend("Agg")
         patch.setattr(plt, "show", lambda: None)
-        yield runpy.run_path(str(NOTEBOOK))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            found = runpy.run_path(str(NOTEBOOK))
+        yield found | {"said": said.getvalue()}
         plt.close("all")
 
 
@@ -49,6 +54,17 @@ def test_its_strategy_holds_the_budget_and_empties_vectors(names):
     assert min(own["growth"], random["growth"]) > 1000
     assert own["zero vectors"] > random["zero vectors"]
     assert "fullest" not in STRATEGIES  # of the notebook alone
+
+
+def test_the_executed_twin_said_what_is_said_today(names):
+    """Up to numbers, of which some are another processor's. After a change of the notebook or of
+    what it shows: `jupytext --to ipynb --execute docs/notebook.py`.
+    """
+    cells = json.loads(NOTEBOOK.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    said = "".join(line for output in outputs for line in output.get("text", ()))
+    assert re.sub(r"\d+", "#", said) == re.sub(r"\d+", "#", names["said"])
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
 def test_the_executed_twin_has_the_same_cells():
