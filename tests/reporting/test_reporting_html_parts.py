@@ -139,6 +139,11 @@ def test_flags_of_an_examination_are_a_headline():
     (found,) = thesis_findings({}, [], [audit(), flagged])
     assert "2 networks: 1 reason for doubt" in found.text
     assert (found.verdict, found.tone) == ("flagged", "bad")
+    (few,) = thesis_findings({}, [], [audit()])
+    assert (few.verdict, few.tone) == ("no flag", "open")
+    assert "on 50 images: few" in few.evidence[0]
+    (enough,) = thesis_findings({}, [], [{**audit(), "images": 1000}])
+    assert enough.tone == "good"
 
 
 def test_robust_accuracy_alone_is_behind_its_headline():

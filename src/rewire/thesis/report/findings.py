@@ -15,9 +15,9 @@ from rewire.reporting.html.findings import (
     agreement,
     tone,
 )
-from rewire.reporting.html.model import Finding
+from rewire.reporting.html.model import OPEN, Finding
 from rewire.reporting.render import value_text
-from rewire.reporting.table import COMPARABLE_PROFILE, ROBUST, Table
+from rewire.reporting.table import COMPARABLE_PROFILE, ENOUGH_IMAGES, ROBUST, Table
 
 Paired = Sequence[Mapping[str, Any]]
 
@@ -114,6 +114,8 @@ def _unexamined(table: Table | None) -> Finding | None:
 
 def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
     flags = sum(len(found["flags"]) for found in audits)
+    fewest = min(found["images"] for found in audits)
+    few = fewest < ENOUGH_IMAGES
     networks = f"{len(audits)} {'network' if len(audits) == 1 else 'networks'}"
     return Finding(
         text=f"Is the robust accuracy real? Sanity checks of the attack on {networks}: "
@@ -121,8 +123,8 @@ def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
         verdict="flagged" if flags else "no flag",
         evidence=(
             "Larger radii, more steps and restarts, plain noise, gradients, and images that fool "
-            "another network.",
+            f"another network, on {fewest} images{': few, so only a coarse fault shows' if few else ''}.",
         ),
         anchor="sanity",
-        tone=tone("flagged" if flags else "no flag"),
+        tone=tone("flagged") if flags else OPEN if few else tone("no flag"),
     )
