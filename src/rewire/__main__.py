@@ -1,6 +1,7 @@
 """The command `rewire`, also as `python -m rewire`."""
 
 import gc
+import os
 import sys
 
 
@@ -10,7 +11,13 @@ def main() -> None:
     gc.disable()
     from rewire.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has gone: rewire --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

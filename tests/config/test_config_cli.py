@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
-from helpers.small import SMALL, run
+from helpers.small import ROOT, SMALL, run
 
 
 def test_help_shows_the_groups_without_importing_torch():
@@ -14,6 +17,25 @@ def test_help_shows_the_groups_without_importing_torch():
     assert "rewire=dense|l2|random|static|vector|weighted" in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"torch", "pytorch_lightning", "wandb", "torchvision"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["thesis", "train", "--help"]])
+def test_who_stops_reading_is_no_fault(arguments):
+    """As in `rewire --help | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rewire", *arguments],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(

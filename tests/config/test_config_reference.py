@@ -48,8 +48,17 @@ def test_a_stage_shows_the_groups_that_it_takes_with_the_values_that_they_have()
     for group in ("attack.", "audit.", "rewire.gamma"):
         assert group not in text
     assert "hydra.launcher.cluster.minutes=1440" in text
-    assert all(len(line) <= 100 for line in text.splitlines())
+    assert text.splitlines()[:2] == ["rewire thesis prune [option=value ...]", ""]
     assert "noise.lr=3.0" in help_of("article_noise", composed(document=ARTICLE))
+
+
+@pytest.mark.parametrize(("columns", "width"), [(80, 80), (120, 100), (20, 60)])
+def test_help_is_as_wide_as_the_terminal_within_limits(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = help_of("train", composed("rewire=l2")).splitlines()
+    one_word = [line for line in lines if len(line) > width and len(line.split()) > 1]
+    assert not one_word
+    assert max(len(line) for line in lines if "=" not in line) > width - 12
 
 
 def test_help_needs_no_pytorch_and_shows_mistakes_instead():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from rewire.pipeline.schema import DATA, schema_of
 from rewire.registry import OPEN
 
 ALWAYS = ("sparsity", "seed", "arm", "output", "force", "tracking", "profile")
-WIDTH, LONGEST = 100, 34
+NARROWEST, WIDEST, LONGEST = 60, 100, 34
 PAGE = Path("docs/options.md")
 SCHEMAS = Path("docs/schema")
 HEAD = """\
@@ -35,6 +36,10 @@ written as `8/255`. `rewire thesis train --help` shows those of one stage, with 
 would have. Editors check `conf/` with [the schemas](schema/), e.g. in a YAML file of a group:
 `# yaml-language-server: $schema=../../../docs/schema/thesis.json#/properties/trainer`.
 """
+HOW = (
+    "An option, the value that it has here, what it means, and what is allowed. With -m a sweep "
+    "over lists of values (seed=0,1). Flags: --help, --cfg job, --hydra-help."
+)
 INTERPOLATED = {"type": "string", "pattern": r"^\$\{.+\}$"}
 FRACTION = {"type": "string", "pattern": r"^\s*-?[0-9.]+\s*/\s*-?[0-9.]+\s*$"}
 
@@ -92,9 +97,8 @@ def help_of(stage: str, config: DictConfig) -> str:
     taken = (*document.stages[stage].groups, *ALWAYS)
     taken += ("network",) if document.stages[stage].foreign else ()
     taken = [name for name in schema if name in taken]
-    lines = [f"rewire {document.name} {document.short(stage)} [option=value ...]; -m: a sweep"]
-    lines += ["over lists of values (seed=0,1). An option, its value here, what it means, and what"]
-    lines += ["is allowed. Flags: --help, --cfg job, --hydra-help", ""]
+    lines = [f"rewire {document.name} {document.short(stage)} [option=value ...]", ""]
+    lines += [*wrapped(HOW), ""]
     experiments = choices(document.name, "experiment")
     lines += entry("experiment", "null", f"a named combination: {', '.join(experiments)}", "")
     for name in sorted(taken, key=lambda name: children(schema[name]) is not None):
@@ -117,12 +121,20 @@ def described(option: Option, values: Mapping[str, Any]) -> list[str]:
     return entry(option.path, option.of(values), option.help, words(option.kind))
 
 
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines as wide as the terminal, within limits; a hyphen in a value is no place to break."""
+    width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns))
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
 def entry(path: str, value: str, text: str, allowed: str) -> list[str]:
     """`path=value` and beside it what it means, in lines that fit."""
     left = f"  {path}={value}"
     said = f"{text} ({allowed})" if allowed else text
     indent = " " * (LONGEST + 2)
-    beside = textwrap.wrap(said, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    beside = wrapped(said, indent)
     if len(left) <= LONGEST:
         beside[0] = left.ljust(LONGEST + 2) + beside[0].lstrip()
         return beside

@@ -1,7 +1,8 @@
 """DVC's experiments on one screen: `rewire experiments`, a row each.
 
-`dvc exp show` lists every number of every cell and every file that anything depends on, 300 columns
-here. This is the mean of each number over the cells, and the options in which experiments differ.
+`dvc exp show` has a column for every number of every cell and for every file that anything depends
+on, 340 here, and DVC has no option in a file that leaves any away. This is the mean of each number
+over the cells, and the options in which experiments differ.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("-n", "--commits", type=int, default=1, help="back from the one here")
     commits = parser.parse_args(arguments).commits
-    print(summary_table(overview(experiments(commits))), end="")
+    rows = overview(experiments(commits))
+    narrow = [{name.replace(": ", ":\n"): row[name] for name in row} for row in rows]
+    print(summary_table(narrow), end="")
 
 
 def experiments(commits: int) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
         verdict="flagged" if flags else "no flag",
         evidence=(
             "Larger radii, more steps and restarts, plain noise, gradients, and images that fool "
-            f"another network, on {fewest} images{': few, so only a coarse fault shows' if few else ''}.",
+            f"another network, on {fewest} images{': few, only a coarse fault shows' if few else ''}.",
         ),
         anchor="sanity",
         tone=tone("flagged") if flags else OPEN if few else tone("no flag"),
