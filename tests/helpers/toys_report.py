@@ -167,7 +167,7 @@ def thesis() -> model.Thesis:
             (
                 {"cell": "b", "clean %": 9.5},
                 {"cell": "a", "clean %": 10.25},
-                {"cell": "c", "clean %": None},
+                {"cell": "c", "clean %": None, "connected": 13805},
             ),
         ),
     )

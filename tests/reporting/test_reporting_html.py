@@ -198,6 +198,11 @@ def test_a_sweep_s_page_has_its_numbers_and_names_what_was_not_run():
     assert "nothing is judged" in reproduced["text"]
 
 
+def test_counts_are_written_as_people_read_them(page):
+    (figure,) = page.all("figure", id="cells")
+    assert "13,805" in figure["text"]
+
+
 def test_few_networks_are_listed_many_fold():
     def folded(count):
         rows = tuple({"cell": f"c{i}"} for i in range(count))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
-from helpers.toys_report import STRATEGIES, TRICKY, report, sweep, view
+from helpers.toys_report import STRATEGIES, TRICKY, audit, report, sweep, thesis, view
 
 from rewire.reporting.html.page import render_report
+from rewire.thesis.report.charts import sanity_gallery
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'"
@@ -156,6 +158,15 @@ def test_a_link_to_something_folded_unfolds_it(visit):
     assert not page.locator("#thesis_paired table").is_visible()
     page.click("a[href='#thesis_paired']")
     assert page.locator("#thesis_paired table").is_visible()
+
+
+def test_a_chart_of_one_network_says_which_one(visit, tmp_path):
+    one = replace(thesis(), sanity=sanity_gallery({"trades-s0.95": {"l2": audit()}}))
+    path = tmp_path / "one.html"
+    path.write_text(render_report(report(thesis=one)), encoding="utf-8")
+    page = visit(address=path.as_uri())
+    assert texts(page, "#sanity .switches") == ["training trades-s0.95"]
+    assert texts(page, "#sanity .legend button") == ["l2"]
 
 
 def test_training_curves_switch_between_trainings_layers_and_strategies(visit):

@@ -59,7 +59,7 @@ def _environment() -> Environment:
     found.filters |= {
         "data": as_data,
         "tone": tone,
-        "value": format_value,
+        "value": lambda value: f"{value:,}" if type(value) is int else format_value(value),
         "ours": value_text,
         "interval": lambda cell: interval_text(cell) or "",
         "difference": lambda cell: difference_text(cell) or "",

@@ -116,6 +116,7 @@ def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
     flags = sum(len(found["flags"]) for found in audits)
     fewest = min(found["images"] for found in audits)
     few = fewest < ENOUGH_IMAGES
+    coarse = ": few, only a coarse fault shows" if few else ""
     networks = f"{len(audits)} {'network' if len(audits) == 1 else 'networks'}"
     return Finding(
         text=f"Is the robust accuracy real? Sanity checks of the attack on {networks}: "
@@ -123,7 +124,7 @@ def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
         verdict="flagged" if flags else "no flag",
         evidence=(
             "Larger radii, more steps and restarts, plain noise, gradients, and images that fool "
-            f"another network, on {fewest} images{': few, only a coarse fault shows' if few else ''}.",
+            f"another network, on {fewest} images{coarse}.",
         ),
         anchor="sanity",
         tone=tone("flagged") if flags else OPEN if few else tone("no flag"),

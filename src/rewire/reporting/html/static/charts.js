@@ -138,6 +138,7 @@ class GalleryView {
     this.content.switches.forEach((label, level) => {
       const names = [...new Set(this.content.groups.map((group) => group.key[level]))];
       if (names.length > 1) switches.append(choice(label, names, this.chosen[level], (name) => { this.chosen[level] = name; this.show(); }));
+      else switches.append(element("span", {}, `${label} ${names[0]}`));
     });
     this.body = element("div");
     root.append(switches, this.body);
@@ -181,7 +182,7 @@ class GalleryView {
   legend(group) {
     const holder = element("div", { class: "legend" });
     const chart = group.panels[0]?.charts[0]?.[1];
-    if (!chart || chart.series.length < 2) return holder;
+    if (!chart) return holder;
     const colours = new ChartView(element("div"), chart, this.hidden).colours;
     chart.series.forEach(({ label }, index) => {
       const button = element("button", { type: "button", "aria-pressed": String(!this.hidden.has(label)), title: "show or hide", onclick: () => {
