@@ -198,6 +198,14 @@ def test_a_sweep_s_page_has_its_numbers_and_names_what_was_not_run():
     assert "nothing is judged" in reproduced["text"]
 
 
+def test_networks_that_were_only_trained_are_not_said_to_lack_an_examination():
+    found = sweep()
+    cells = RowsView("cells", "All cells", ({"cell": "a", "robust %": None},))
+    text = render_report(replace(found, thesis=replace(found.thesis, cells=cells)))
+    (sanity,) = Page(text).all("p", id="sanity")
+    assert sanity["text"] == "No network in this folder was attacked (stage evaluate)."
+
+
 def test_counts_are_written_as_people_read_them(page):
     (figure,) = page.all("figure", id="cells")
     assert "13,805" in figure["text"]

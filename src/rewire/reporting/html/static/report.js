@@ -94,7 +94,7 @@ for (const table of document.querySelectorAll("table.plain")) {
   const rows = [...table.tBodies[0].rows];
   [...table.tHead.rows[0].cells].forEach((header, column) => {
     const texts = rows.map((row) => row.cells[column].textContent.trim()).filter((text) => text !== "-");
-    const numeric = texts.length > 0 && texts.every((text) => leading(text) !== null);
+    const numeric = texts.every((text) => leading(text) !== null);
     if (!numeric) for (const row of rows) row.cells[column].classList.toggle("long", column > 0 && row.cells[column].textContent.trim().length > 24);
     if (numeric) [header, ...rows.map((row) => row.cells[column])].forEach((cell) => cell.classList.add("right"));
     header.querySelector("button").addEventListener("click", () => sortTable(table, header, (row) => {
