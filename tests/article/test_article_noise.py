@@ -246,8 +246,7 @@ def test_bf16_and_vectors_that_share_a_pass(finished, again):
 
 
 def test_auto_means_one_vector_per_pass_on_a_cpu_and_all_on_a_gpu():
-    noise = typed_of(document=ARTICLE).noise
-    assert noise.vectors_per_pass == "auto"
+    noise = typed_of("noise.vectors_per_pass=auto", document=ARTICLE).noise
     cpu, cuda = (noised.noise_recipe(noise, torch.device(name)) for name in ("cpu", "cuda"))
     assert (cpu.vectors_per_pass, cuda.vectors_per_pass) == (1, 9)
     noise = noise.model_copy(update={"precision": "auto"})
@@ -258,7 +257,10 @@ def test_auto_means_one_vector_per_pass_on_a_cpu_and_all_on_a_gpu():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("noise.pairs=[[10,0.2]]", "target class of the noise is 10. Allowed: 0 to 9"),
+        (
+            "noise.pairs=[[10,0.2]]",
+            "target class of the noise is 10. Allowed: a whole number from 0 to 9",
+        ),
         ("noise.pairs=[[-1,0.2]]", "target class of the noise is -1"),
         ("noise.pairs=[[3,1.2]]", "limit of the noise is 1.2. Allowed: a number above 0"),
         ("noise.pairs=[[3,0]]", "limit of the noise is 0"),

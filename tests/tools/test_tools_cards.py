@@ -30,7 +30,7 @@ def cpu(tmp_path_factory):
     shutil.copytree(RESULTS / "cpu" / "cells", folder / "cells")
     for path in folder.glob("cells/*/README.md"):
         path.unlink()
-    write_cards(folder, profile_of(RESULTS / "cpu", THESIS)["note"])
+    write_cards(folder, profile_of(RESULTS / "cpu", THESIS).note)
     return folder
 
 
@@ -41,7 +41,7 @@ def test_the_committed_cards_are_those_that_are_written_today(profile, tmp_path)
     cards = {path for name in (CARD, INFO) for path in committed.glob(f"cells/*/{name}")}
     for path in cards:
         (tmp_path / path.relative_to(committed)).unlink()
-    written = write_cards(tmp_path, profile_of(committed, THESIS)["note"])
+    written = write_cards(tmp_path, profile_of(committed, THESIS).note)
     assert {path.relative_to(tmp_path) for path in written} == {
         path.relative_to(committed) for path in cards
     }

@@ -15,6 +15,7 @@ from typing import Any
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_text
+from rewire.pipeline.common import Profile
 from rewire.pipeline.document import (
     CONFIG,
     HISTORY,
@@ -55,14 +56,15 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
-    note = profile["note"]
-    profile["note"] += remark(source / s / name for s in STAGES for name in finished(source, s))
+    note = profile.note
+    made = (source / stage / name for stage in STAGES for name in finished(source, stage))
+    profile = profile.noting(remark(made))
     # Later stages have cells of their own, e.g. of another way of pruning.
     known = known_hashes(source)
     for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
         copy_cell(source, name, target / "cells" / name, known=known)
     write_cards(target, note)
-    rows = {name: list(results(source, name, profile["name"])) for name in names}
+    rows = {name: list(results(source, name, profile.name)) for name in names}
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
     axes = axes_of(names)
     write_paired(source, axes, target / "tables", profile=profile, tracker=NullTracker())
@@ -71,8 +73,8 @@ def publish(source: Path, target: Path) -> Path:
     pictures = sorted((target / "figures").glob("*.png"))
     pictures += sorted(target.glob("cells/*/audit_curves.png"))
     text = page(
-        title=f"Structured adversarial rewiring: profile {profile['name']}",
-        note=profile["note"],
+        title=f"Structured adversarial rewiring: profile {profile.name}",
+        note=profile.note,
         tables=texts,
         pictures=[(caption(path), path.relative_to(target)) for path in pictures],
         cells=[overview(source, name) for name in names],
@@ -87,12 +89,12 @@ def publish(source: Path, target: Path) -> Path:
 def table(
     path: Path,
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
-    profile: Mapping[str, str],
+    profile: Profile,
     target: Path,
 ) -> str | None:
     """Write one table from the results of every cell; its Markdown, or None if nothing was run."""
     spec = load_spec(path)
-    filled = build_table(spec, shown_in(spec, rows), profile=profile["name"], note=profile["note"])
+    filled = build_table(spec, shown_in(spec, rows), profile=profile.name, note=profile.note)
     if not any(cell.n for cell in filled.cells):
         return None
     return write_table(filled, target / "tables")[0].read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ def read_report(source: Path):
 
     if not source.is_dir():
         raise InputError(f"there is no folder '{source}'. Allowed: a profile's outputs.")
-    state = read_state(source, profile_of(source, THESIS)["name"])
+    state = read_state(source, profile_of(source, THESIS).name)
     thesis, article = read_thesis(state), read_article(state)
     if thesis is None and article is None:
         raise InputError(

@@ -44,7 +44,7 @@ def read_article(state: Results) -> Article | None:
     if not trained:
         return None
     profile = profile_of(source, ARTICLE)
-    name = profile["name"]
+    name = profile.name
     every = {
         stage: list(collect(source / stage, *_axes(standard(source, stage)), name))
         for stage in LISTS
@@ -69,7 +69,7 @@ def read_article(state: Results) -> Article | None:
         spec,
         [*table1_results(runs), *outdated_results(spec, outdated)],
         profile=name,
-        note=profile["note"],
+        note=profile.note,
         locate=locate,
     )
     tables = {name: (title, rows) for name, (title, rows) in further(found, runs).items() if rows}
@@ -77,7 +77,7 @@ def read_article(state: Results) -> Article | None:
     plots = [load_plot(path) for path in sorted((CONF / "article" / "published").glob("*.yaml"))]
     plots.sort(key=lambda plot: (plot.network, plot.title))
     return Article(
-        note=profile["note"].strip(),
+        note=profile.note.strip(),
         findings=article_findings(view.table, ordering(runs), claims, adaptive),
         table=view,
         claims=tuple(_claim(claim) for claim in claims),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewire.pipeline.common import Profile
 from rewire.pipeline.document import HISTORY, WEIGHTS
 from rewire.pipeline.profiles import profile_of
 from rewire.pipeline.state import Results
@@ -39,7 +40,7 @@ def read_thesis(state: Results) -> Thesis | None:
     if not names:
         return None
     profile = profile_of(source, THESIS)
-    rows = {name: list(results(source, name, profile["name"])) for name in names}
+    rows = {name: list(results(source, name, profile.name)) for name in names}
     tables, further = _tables(state, rows, profile)
     axes = axes_of(names)
     pairs = paired_rows(comparisons(source, axes))
@@ -47,7 +48,7 @@ def read_thesis(state: Results) -> Thesis | None:
     audits = {name: found for name, found in examined.items() if found}  # others are outdated
     matrices, left_out = pack(source, names)
     return Thesis(
-        note=profile["note"].strip(),
+        note=profile.note.strip(),
         findings=thesis_findings(
             {view.table.spec.name: view.table for view in tables}, pairs, list(audits.values())
         ),
@@ -70,7 +71,7 @@ def read_thesis(state: Results) -> Thesis | None:
 
 
 def _tables(
-    state: Results, rows: Mapping[str, Sequence[Mapping[str, Any]]], profile: Mapping[str, str]
+    state: Results, rows: Mapping[str, Sequence[Mapping[str, Any]]], profile: Profile
 ) -> tuple[tuple[TableView, ...], tuple[TableView, ...]]:
     """The thesis's own tables, and those of variants that were run."""
 
@@ -84,7 +85,7 @@ def _tables(
     for path in specifications():
         spec = load_spec(path)
         found = shown_in(spec, rows)
-        view = table_view(spec, found, profile=profile["name"], note=profile["note"], locate=locate)
+        view = table_view(spec, found, profile=profile.name, note=profile.note, locate=locate)
         if not any(cell.n for cell in view.table.cells):
             continue
         if path.parent.name == "table":
