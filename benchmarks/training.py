@@ -214,7 +214,7 @@ def train_in_lightning(
             device=device,
             precision=precision,
             checkpoints=Path(checkpoints),
-            config={},
+            state_of={},
             max_epochs=1,
         )
 
