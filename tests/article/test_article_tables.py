@@ -20,6 +20,7 @@ from rewire.article import transfer as article_transfer
 from rewire.attacks.universal import pair_label
 from rewire.errors import InputError
 from rewire.models.artifact import load_dense, save_dense
+from rewire.tools import publish
 
 HEADS = ("lq", "rq", "sce")
 COLUMNS = [pair_label(pair) for pair in PAIRS]
@@ -161,3 +162,31 @@ def test_numbers_of_a_network_that_is_gone_are_left_out(finished, tmp_path, monk
     assert "Outdated, hence left out: run rewire article noise" in text
     with pytest.raises(InputError, match=r"article_noise.* is outdated.*Run it again first"):
         article_curves.run(*small(output, *ANN, "force=true"))
+
+
+def test_cells_are_gathered_in_a_folder_to_commit(finished, tmp_path, capsys):
+    target = tmp_path / "results" / "quick"
+    publish.main([str(finished / "quick"), str(target), "--document", "article"])
+    assert capsys.readouterr().out.endswith(f"wrote {target / 'README.md'}\n")
+    cells = {path.name for path in (target / "cells").iterdir()}
+    assert cells == {f"ann-{head}-seed0" for head in HEADS}
+    names = {path.name for path in (target / "cells" / "ann-lq-seed0").iterdir()}
+    assert {"train_metrics.json", "noise_noise_G1.safetensors", "curves_curves.csv"} <= names
+    assert {"adaptive_vectors.safetensors", "transfer_metrics.json", "weights.safetensors"} <= names
+    assert "train_weights.safetensors" not in names
+    for name in ("article_table1", "article_claims"):
+        ours, theirs = (folder / "tables" / f"{name}.json" for folder in (target, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
+    text = (target / "README.md").read_text()
+    accuracy = metrics_of(finished, "article_train")["clean"]["accuracy"]
+    (row,) = re.findall(r"^\| ann-lq-seed0 \|.*$", text, re.MULTILINE)
+    assert float(row.split("|")[4]) == pytest.approx(accuracy, rel=1e-3)
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (target / picture).is_file()
+
+
+def test_a_folder_without_a_training_of_the_article_is_refused(tmp_path, capsys):
+    (tmp_path / "quick").mkdir()
+    with pytest.raises(InputError, match="no finished training of the article"):
+        publish.main([str(tmp_path / "quick"), str(tmp_path / "x"), "--document", "article"])
+    assert not (tmp_path / "x").exists()

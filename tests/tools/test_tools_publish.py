@@ -13,7 +13,7 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.models.artifact import load_network
 from rewire.thesis import evaluate, prune, structure, train
-from rewire.tools import publish
+from rewire.tools import publish, published_files
 
 CELL = "natural-s0.9-l2-seed0"
 ARM = "natural-s0.9-l2-seed0-eq3"
@@ -101,7 +101,7 @@ def test_an_arm_is_in_its_own_table_alone(source, tmp_path):
 
 
 def test_networks_above_the_limit_stay_where_they_are(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(publish, "LARGEST", 100)
+    monkeypatch.setattr(published_files, "LARGEST", 100)
     publish.publish(source, tmp_path / "results")
     assert not list(tmp_path.glob("results/cells/*/weights.safetensors"))
 

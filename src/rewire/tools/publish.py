@@ -2,29 +2,23 @@
 
 rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
 configurations and provenance of every cell of the thesis, its sparse network (up to 3 MB),
-its card, all tables and figures, and a README.md and a report.html that show them.
+its card, all tables and figures, and a README.md and a report.html that show them. With
+--document article: the same of the article, without cards and report.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewire.article.document import ARTICLE
 from rewire.errors import InputError
-from rewire.files import MANIFEST, read_json, sha256, writable_folder, write_text
+from rewire.files import MANIFEST, sha256, writable_folder, write_text
 from rewire.pipeline.common import Profile
-from rewire.pipeline.document import (
-    CONFIG,
-    HISTORY,
-    LEDGER,
-    METRICS,
-    SELECTIONS,
-    WEIGHTS,
-)  # fmt: skip
-from rewire.pipeline.made import PROVENANCE, command_for, read_config, remark
+from rewire.pipeline.document import LEDGER, SELECTIONS
+from rewire.pipeline.made import command_for, read_config, remark
 from rewire.pipeline.profiles import profile_of
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.page import page
@@ -35,12 +29,12 @@ from rewire.thesis.paired import write_paired
 from rewire.thesis.shown import results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
+from rewire.tools.publish_article import publish_article
+from rewire.tools.published_files import caption, copy_files, provenance_of
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
 STAGES = THESIS.with_results
-LARGEST = 3_000_000  # bytes of a network that is still copied
-KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY, "curves.png")
 
 
 def publish(source: Path, target: Path) -> Path:
@@ -78,7 +72,7 @@ def publish(source: Path, target: Path) -> Path:
         tables=texts,
         pictures=[(caption(path), path.relative_to(target)) for path in pictures],
         cells=[overview(source, name) for name in names],
-        provenance=provenance_of(source, names),
+        provenance=provenance_of(source, names, STAGES),
     )
     more = make_report(source, target / "report.html")
     text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"
@@ -118,37 +112,16 @@ def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None
         if not known.issuperset((read_config(folder).get("inputs") or {}).values()):
             print(f"outdated and left out: {folder}: run {command_for(folder)}")
             continue
-        for path in sorted(folder.iterdir()):
-            if path.name in KEPT or path.suffix == ".npz":
-                copy(path, target / f"{stage}_{path.name}")
-    weights = source / "train" / name / WEIGHTS
-    if weights.is_file() and weights.stat().st_size <= LARGEST:
-        copy(weights, target / WEIGHTS)
+        copy_files(folder, target)
 
 
-def copy(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-
-
-def provenance_of(source: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Stage → the provenance of each of its cells, stages that have run alone."""
-    paths = {s: [source / s / name / PROVENANCE for name in names] for s in STAGES}
-    there = {
-        s: [read_json(path) for path in several if path.is_file()] for s, several in paths.items()
-    }
-    return {stage: several for stage, several in there.items() if several}
-
-
-def caption(path: Path) -> str:
-    """What a picture shows, from its name."""
-    name = path.parent.name + ": sanity checks" if path.stem == "audit_curves" else path.stem
-    return name.replace("_", " ")
+DOCUMENTS = {THESIS.name: publish, ARTICLE.name: publish_article}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="rewire publish", description=__doc__)
     parser.add_argument("source", type=Path, help="outputs of one profile, e.g. outputs/paper")
     parser.add_argument("target", type=Path, help="folder to write, e.g. results/thesis/paper")
+    parser.add_argument("--document", choices=list(DOCUMENTS), default=THESIS.name)
     chosen = parser.parse_args(arguments)
-    print(f"wrote {publish(chosen.source, chosen.target)}")
+    print(f"wrote {DOCUMENTS[chosen.document](chosen.source, chosen.target)}")

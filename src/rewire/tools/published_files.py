@@ -1,0 +1,51 @@
+"""What is copied of a result, and said of where it was made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rewire.files import WEIGHTS, read_json
+from rewire.pipeline.document import CONFIG, HISTORY, METRICS, SELECTIONS
+from rewire.pipeline.made import PROVENANCE
+
+LARGEST = 3_000_000  # bytes of a network that is still copied
+KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY)
+KEPT += ("curves.png", "curves.csv", "noise.png", "decoupled.png", "cost.json")
+NETWORKS = tuple(SELECTIONS.values())
+TENSORS = (".npz", ".safetensors")  # ledgers, noise
+
+
+def copy_files(folder: Path, target: Path) -> None:
+    """Copy what is small of a result, with STAGE_ before each file's name.
+
+    Of networks the trained one alone, by its own name.
+    """
+    stage = folder.parent.name.removeprefix("article_")
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        if path.name in KEPT or (path.suffix in TENSORS and path.name not in NETWORKS):
+            shutil.copyfile(path, target / f"{stage}_{path.name}")
+    weights = folder / WEIGHTS
+    if stage == "train" and weights.is_file() and weights.stat().st_size <= LARGEST:
+        shutil.copyfile(weights, target / WEIGHTS)
+
+
+def provenance_of(
+    source: Path, names: Sequence[str], stages: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Stage → the provenance of each of its cells, stages that have run alone."""
+    paths = {stage: [source / stage / name / PROVENANCE for name in names] for stage in stages}
+    there = {
+        stage: [read_json(path) for path in several if path.is_file()]
+        for stage, several in paths.items()
+    }
+    return {stage: several for stage, several in there.items() if several}
+
+
+def caption(path: Path) -> str:
+    """What a picture shows, from its name."""
+    name = path.parent.name + ": sanity checks" if path.stem == "audit_curves" else path.stem
+    return name.replace("_", " ")
