@@ -65,7 +65,7 @@ def _order(table: Table | None) -> Finding | None:
     verdict = REPRODUCED if all(kept) else IN_PART if any(kept) else NOT_REPRODUCED
     verdict = verdict if table.profile == COMPARABLE_PROFILE else NOT_JUDGED
     return Finding(
-        text="What does structure bring? Zero vectors, which cost nothing: the strategies rank as "
+        text="What does structure bring? Zero vectors, which need no work: the strategies rank as "
         f"published in {sum(kept)} of {len(kept)} rows.",
         verdict=verdict,
         evidence=tuple(texts),
