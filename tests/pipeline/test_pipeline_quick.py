@@ -141,7 +141,7 @@ def test_attack_values_out_of_range(override, message, finished):
         ("trainer.precision=fp8", "'fp8'"),
         ("model.width=-1", "model.width is -1"),
         ("data.train_size=0", "train_size"),
-        ("data.augmentation=shfit", "Did you mean 'shift'"),
+        ("data.augmentation=shfit", "augmentation is 'shfit'. Allowed: shift"),
     ],
 )
 def test_training_values_out_of_range_leave_nothing_behind(override, message, tmp_path):
