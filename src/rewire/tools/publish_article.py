@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rewire.article.document import ARTICLE
-from rewire.article.tables import LISTS, collect, draw, runs_of, sorted_out, write_tables
+from rewire.article.report.chapter import gathered, standard
+from rewire.article.tables import LISTS, draw, runs_of, sorted_out, write_tables
 from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_text
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.made import PROVENANCE, read_config, remark
-from rewire.pipeline.profiles import finished, profile_of
+from rewire.pipeline.profiles import profile_of
 from rewire.reporting.page import page
 from rewire.tools.published_files import caption, copy_files, provenance_of
 from rewire.tracking import NullTracker
@@ -31,20 +32,15 @@ def publish_article(source: Path, target: Path) -> Path:
         InputError: if there is no finished training, or no such profile.
     """
     profile = profile_of(source, ARTICLE)
-    known = [match for name in finished(source, TRAIN) if (match := ARTICLE.names.fullmatch(name))]
-    standard = [match for match in known if not match["rest"]]
-    if not standard:
+    names = standard(source, TRAIN)
+    if not names:
         raise InputError(
             f"no finished training of the article in '{source / TRAIN}'. Allowed: a profile's "
             "outputs."
         )
-    cells = list(dict.fromkeys(match["base"] for match in standard))
-    seeds = sorted({int(match["seed"]) for match in standard})
-    found = {stage: list(collect(source / stage, cells, seeds, profile.name)) for stage in LISTS}
-    results, outdated = sorted_out(found)
+    results, outdated = sorted_out(gathered(source, profile.name))
     for result in outdated:
         print(f"outdated and left out: {result['folder']}: run {result['outdated']}")
-    names = [match[0] for match in standard]
     folders = [source / TRAIN / name for name in names]
     folders += [result["folder"] for each in results.values() for result in each]
     profile = profile.noting(remark(folders))

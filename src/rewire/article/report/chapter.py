@@ -45,11 +45,7 @@ def read_article(state: Results) -> Article | None:
         return None
     profile = profile_of(source, ARTICLE)
     name = profile.name
-    every = {
-        stage: list(collect(source / stage, *_axes(standard(source, stage)), name))
-        for stage in LISTS
-    }
-    found, outdated = sorted_out(every)
+    found, outdated = sorted_out(gathered(source, name))
     runs = runs_of(found)
     claims = scored(found, runs)
 
@@ -92,6 +88,14 @@ def standard(source: Path, stage: str) -> list[str]:
     """Finished cells of a stage that are no variants."""
     matches = [NAME.fullmatch(name) for name in finished(source, stage)]
     return [match.string for match in matches if match and not match["rest"]]
+
+
+def gathered(source: Path, profile: str) -> dict[str, list[dict[str, Any]]]:
+    """Stage → the results of its finished cells that are no variants, current or not."""
+    return {
+        stage: list(collect(source / stage, *_axes(standard(source, stage)), profile))
+        for stage in LISTS
+    }
 
 
 def _axes(names: Sequence[str]) -> tuple[list[str], list[int]]:
