@@ -30,6 +30,7 @@ BENCHES = (
     "scale",
     "throughput",
     "engine",
+    "structure",
 )
 MODES = ("full", "quick")
 

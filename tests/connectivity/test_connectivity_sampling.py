@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rewire.connectivity.budget import split_over_layers
 from rewire.connectivity.random_subset import choose_unconnected
 from rewire.connectivity.sampling import BIRTH, add_noise, connected_entries, sample_connectivity
+from rewire.connectivity.strategies.base import Demand
 from rewire.errors import InputError
 from rewire.models.layout import lay_out, total_size
 from rewire.registry import STRATEGIES
@@ -158,8 +159,61 @@ def test_vector_overflows_full_vectors_into_the_layer():
     assert len(result.connected) == 8
 
 
+def gathered_growth(columns, *, outputs=64, grow=6, rounds=400, density=0.1):
+    """Re-connections of each vector, over many draws.
+
+    Args:
+        columns: θ of each vector's first entries.
+        density: of the whole network, which open vectors have one and a half times.
+    """
+    layers = lay_out([("dense", (outputs, len(columns)))])
+    strategy = STRATEGIES.build("gathered", crowding=1.5)
+    theta = torch.zeros(outputs, len(columns))
+    for column, values in enumerate(columns):
+        theta[: len(values), column] = torch.tensor(values)
+    flat = theta.view(-1)
+    growth = torch.zeros(len(columns))
+    for seed in range(rounds):
+        demand = Demand(layers[0], connected_entries(flat), grow, density)
+        born = strategy(flat, layers, [demand], generator=generator(seed, "test"))
+        assert len(born.unique()) == grow
+        assert (flat[born] == 0).all()
+        growth += torch.bincount(born % len(columns), minlength=len(columns))
+    return growth
+
+
+def test_gathered_grows_in_the_strongest_vectors_alone_and_equally():
+    # 13 connections at 0.1 of 64 outputs need 13 / 6.4, that is 3 vectors: those with the largest
+    # sums, not those with the most connections.
+    columns = [[0.1] * 8, [2.0], [0.5, 0.5], [0.9, 0.2], []]
+    growth = gathered_growth(columns, density=0.1 / 1.5)
+    expected = growth.sum() / 3
+    strongest = growth[[1, 2, 3]]
+    assert growth[0] == growth[4] == 0
+    assert ((strongest - expected).abs() <= 4 * expected**0.5).all()
+
+
+def test_gathered_leaves_layers_that_are_denser_open():
+    growth = gathered_growth([[0.1] * 8, [0.2] * 6, [], [0.3]], density=0.05)
+    expected = growth.sum() / 4
+    assert ((growth - expected).abs() <= 4 * expected**0.5).all()
+
+
+def test_gathered_is_uniform_over_a_layer_without_connections():
+    growth = gathered_growth([[], [], [], []])
+    expected = growth.sum() / 4
+    assert ((growth - expected).abs() <= 4 * expected**0.5).all()
+
+
+def test_gathered_overflows_full_vectors_into_the_layer():
+    growth = gathered_growth([[1.0] * 3, []], outputs=4, grow=4, rounds=5, density=0.9)
+    assert growth.tolist() == [5, 15]
+
+
 def test_unknown_strategy_names_the_nearest_and_the_list():
-    with pytest.raises(InputError, match=r"'weigthed'.*'weighted'.*Allowed: l2, random, vector"):
+    with pytest.raises(
+        InputError, match=r"'weigthed'.*'weighted'.*Allowed: gathered, l2, random, vector"
+    ):
         STRATEGIES["weigthed"]
     with pytest.raises(InputError, match=r"gamma is -1. Allowed: a number from 0 and at most 10"):
         STRATEGIES.build("vector", gamma=-1)

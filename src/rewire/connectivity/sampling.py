@@ -108,7 +108,7 @@ def sample_connectivity(
     )
     starts = [0, *per_layer.cumsum(0).tolist()]
     demands = [
-        Demand(layer, connected[starts[number] : starts[number + 1]], count)
+        Demand(layer, connected[starts[number] : starts[number + 1]], count, budget / len(theta))
         for number, (layer, count) in enumerate(zip(layers, growth.tolist(), strict=True))
         if count
     ]

@@ -17,7 +17,7 @@ from rewire.reporting.table_spec import TableSpec
 from rewire.thesis.document import THESIS
 from rewire.thesis.shown import EXAMINED, derived
 
-REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
+REWIRE = ("random", "l2", "weighted", "vector", "gathered")  # order of strategies; others follow
 STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a standard cell, no variant
 Row = Mapping[str, Any]
 

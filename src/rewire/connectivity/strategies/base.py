@@ -21,11 +21,13 @@ class Demand:
         layer: the layer.
         connected: (C,) its connected entries, sorted indices in the flat parameter.
         n: re-connections to make, 1 ≤ n ≤ unconnected entries of the layer.
+        density: K / N, the connected share of the whole network.
     """
 
     layer: SparseLayer
     connected: Tensor
     n: int
+    density: float
 
 
 # (θ (N,), all layers, demands of those that need some; generator, own options) → the new entries:

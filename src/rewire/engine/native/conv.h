@@ -5,6 +5,10 @@
 // padded.
 #pragma once
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <mutex>
 #include <vector>
 #include "index.h"
 #include "line.h"
@@ -132,8 +136,7 @@ INLINE void add_run(vf* sum, const typename S::T* in, size_t block, const E* e, 
     }
 }
 
-// One tile of one output channel (of four for a Quad, whose sums are stored as they are), of V
-// blocks of images.
+// One tile of one output channel, or of the four of a Quad, of V blocks of images.
 template <class S, int T, int V, int STEP, class E>
 void sum_tile(typename S::T* out, const typename S::T* in, size_t out_block, size_t in_block,
               size_t out_map, int out_step, const Tile& tile, const int32_t* groups,
@@ -160,16 +163,16 @@ void sum_tile(typename S::T* out, const typename S::T* in, size_t out_block, siz
       else add_run<S, T, V, STEP, 1, T - 1>(sum, in, in_block, e, end);
     }
   }
-  if constexpr (E::outputs == 1) {
-    if (finish.shift) {
-      const vf shift = all(finish.shift[channel]);
+  if (finish.shift)
+#pragma GCC unroll 4
+    for (int o = 0; o < E::outputs; ++o) {
+      const vf shift = all(finish.shift[channel + o]);
 #pragma GCC unroll 32
-      for (int i = 0; i < SUMS; ++i) sum[i] = sum[i] + shift;
+      for (int i = 0; i < SUMS; ++i) sum[o * SUMS + i] = sum[o * SUMS + i] + shift;
     }
-    if (finish.relu)
+  if (finish.relu)
 #pragma GCC unroll 32
-      for (int i = 0; i < SUMS; ++i) sum[i] = positive_part(sum[i]);
-  }
+    for (int i = 0; i < E::outputs * SUMS; ++i) sum[i] = positive_part(sum[i]);
 #pragma GCC unroll 4
   for (int o = 0; o < E::outputs; ++o)
 #pragma GCC unroll 16
@@ -192,7 +195,7 @@ INLINE void sum_tile_of_width(int width, A&&... a) {
 
 // Weights that are summed by quads, before the others: channels 0 ... 4·sweep.channels - 1.
 struct Quads {
-  Sweep sweep;
+  const Sweep& sweep;
   const int32_t* groups;
   const Quad* entries;
 };
@@ -213,7 +216,7 @@ INLINE void sweep_row(const Sweep& s, size_t y, const Target<S>& to, const typen
     sum_tile_of_width<S, V, STEP, E>(
         tile.width, to.data + (tile.out - to.first) * S::lanes, in + (size_t)tile.in * S::lanes,
         to.block, in_block, to.map, s.out_step, tile, groups + (size_t)o * s.groups, entries,
-        finish, o);
+        finish, o * E::outputs);
 }
 
 // The largest of 2×2 sums, finished: rounding keeps their order, so that it may come first.
@@ -226,8 +229,7 @@ INLINE void pool_rows(typename S::T* out, const typename S::T* sums, int width,
     vf line[4][S::n];
     for (int i = 0; i < 4; ++i) S::load(sums + i / 2 * down + i % 2 * S::lanes, line[i]);
     for (int k = 0; k < S::n; ++k) {
-      for (int i = 1; i < 4; ++i)
-        line[0][k] = select((vu)(line[i][k] > line[0][k]), line[i][k], line[0][k]);
+      for (int i = 1; i < 4; ++i) line[0][k] = larger(line[i][k], line[0][k]);
       line[0][k] = line[0][k] + shift;
       if (finish.relu) line[0][k] = positive_part(line[0][k]);
     }
@@ -257,16 +259,19 @@ void sweep_blocks(const Sweep& s, typename S::T* out, const typename S::T* in, s
       const Target<S> four =
           pool ? Target<S>{sums.data(), y * width, sums_map, sums_block}
                : Target<S>{out + first * out_map * S::lanes, 0, out_map, out_block};
-      if (quads && q < quads->sweep.channels)
+      const bool by_four = quads && q < quads->sweep.channels;
+      const bool nothing_else = groups[first * s.groups] == groups[last * s.groups];
+      if (by_four)
         for (int v = 0; v < V; ++v)
           for (size_t r = y; r < end; ++r)
             sweep_row<S, 1, STEP>(quads->sweep, r,
                                   Target<S>{four.data + v * four.block, four.first, four.map, four.block},
-                                  in + v * in_block, in_block, q, quads->groups, quads->entries, raw);
+                                  in + v * in_block, in_block, q, quads->groups, quads->entries,
+                                  nothing_else && !pool ? finish : raw);
       for (int o = first; o < last; ++o) {
         Target<S> one = four;
         one.data += (o - first) * four.map * S::lanes;
-        for (size_t r = y; r < end; ++r)
+        for (size_t r = y; r < end && !(by_four && nothing_else); ++r)
           sweep_row<S, V, STEP>(s, r, one, in, in_block, o, groups, entries, pool ? raw : finish);
         for (int v = 0; pool && v < V; ++v)
           pool_rows<S>(out + v * out_block + (o * out_map + y / 2 * (width / 2)) * S::lanes,
@@ -323,17 +328,17 @@ void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename 
 }
 
 template <class E>
-Sweep forward_sweep(const Geometry& g) {
+std::vector<Sweep> plan_forward(const Geometry& g) {
   const Taps taps(g.kernel, 1, g.padding);
   std::vector<Reach> reach;
   for (int t = 0; t < g.taps(); ++t)
     reach.push_back({taps.kh[t] - g.padding, taps.kw[t] - g.padding, true});
-  return plan_sweep(g.outputs / E::outputs, reach, g.out_width, g.out_pixels(), 0, 0, 1,
-                    g.out_height, g.out_width, g.height, g.width, g.pixels(), g.stride,
-                    std::max(1, TILE / E::outputs));
+  return {plan_sweep(g.outputs / E::outputs, reach, g.out_width, g.out_pixels(), 0, 0, 1,
+                     g.out_height, g.out_width, g.height, g.width, g.pixels(), g.stride,
+                     std::max(1, TILE / E::outputs))};
 }
 
-inline std::vector<Sweep> backward_sweeps(const Geometry& g) {
+inline std::vector<Sweep> plan_backward(const Geometry& g) {
   const int s = g.stride;
   const Taps taps(g.kernel, s, g.padding);
   std::vector<Sweep> sweeps;
@@ -350,6 +355,19 @@ inline std::vector<Sweep> backward_sweeps(const Geometry& g) {
                                   g.out_height, g.out_width, g.out_pixels(), 1));
     }
   return sweeps;
+}
+
+// What PLAN makes of a geometry, made once: for few images that takes as long as what it plans.
+template <std::vector<Sweep> (*PLAN)(const Geometry&)>
+const std::vector<Sweep>& planned(const Geometry& g) {
+  using Key = std::array<int32_t, sizeof g / sizeof(int32_t)>;
+  static std::map<Key, std::vector<Sweep>> plans;  // its elements stay where they are
+  static std::mutex mutex;
+  Key key;
+  std::memcpy(key.data(), &g, sizeof g);
+  std::lock_guard<std::mutex> lock(mutex);
+  const auto found = plans.find(key);
+  return found != plans.end() ? found->second : plans.emplace(key, PLAN(g)).first->second;
 }
 
 // Pixels of the output maps for which a tap is valid.

@@ -118,13 +118,11 @@ void rewire_convolve(int storage, const Geometry* g, int images, const void* in,
                      const void* quads, const float* shift, int relu, int pool, int threads) {
   stored(storage, images, [&](auto s) {
     using S = decltype(s);
-    Quads fours{{}, quad_groups, static_cast<const Quad*>(quads)};
+    const Quads fours{planned<plan_forward<Quad>>(*g).front(), quad_groups,
+                      static_cast<const Quad*>(quads)};
     Finish finish{shift, relu != 0};
-    if (quads) {
-      fours.sweep = forward_sweep<Quad>(*g);
-      finish.begun = fours.sweep.channels * Quad::outputs;
-    }
-    sweep<S>({forward_sweep<Entry>(*g)}, data<S>(out), data<S>(in), g->inputs,
+    if (quads) finish.begun = fours.sweep.channels * Quad::outputs;
+    sweep<S>(planned<plan_forward<Entry>>(*g), data<S>(out), data<S>(in), g->inputs,
              blocks_of<S>(images), groups, static_cast<const Entry*>(entries), finish, threads,
              quads ? &fours : nullptr, pool);
   });
@@ -134,7 +132,7 @@ void rewire_convolve_back(int storage, const Geometry* g, int images, const void
                           const int32_t* groups, const void* entries, int threads) {
   stored(storage, images, [&](auto s) {
     using S = decltype(s);
-    sweep<S>(backward_sweeps(*g), data<S>(out), data<S>(grad), g->outputs, blocks_of<S>(images),
+    sweep<S>(planned<plan_backward>(*g), data<S>(out), data<S>(grad), g->outputs, blocks_of<S>(images),
              groups, static_cast<const Entry*>(entries), Finish{}, threads);
   });
 }

@@ -44,7 +44,15 @@ INLINE vf fma(vf a, vf b, vf c) {
 }
 
 INLINE vf select(vu mask, vf yes, vf no) { return (vf)((mask & (vu)yes) | (~mask & (vu)no)); }
-INLINE vf positive_part(vf v) { return select((vu)(v > all(0)), v, all(0)); }
+// a where a > b, else b.
+INLINE vf larger(vf a, vf b) {
+#if defined(__AVX2__) && REWIRE_WIDTH == 8
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return select((vu)(a > b), a, b);
+#endif
+}
+INLINE vf positive_part(vf v) { return larger(v, all(0)); }
 
 // Sum over the 16 (or more) lanes of a line: lane i and lane i + half, then half of those. The order
 // does not depend on W.
