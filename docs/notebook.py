@@ -52,8 +52,8 @@ from rewire.structure.report import structure_report
 from rewire.thesis.report.matrix_figures import matrix_image
 
 weights = {name: weight.numpy() for name, weight in robust.weights().items()}
-zero_vectors = structure_report(weights)["zero_vectors"]
-print(f"{zero_vectors['count']} of {zero_vectors['total']:,} vectors are zero")
+zero_vectors = structure_report(weights).zero_vectors
+print(f"{zero_vectors.count} of {zero_vectors.total:,} vectors are zero")
 
 figure, axes = plt.subplots(figsize=(4, 4))
 axes.imshow(matrix_image(weights["dense2"]), interpolation="nearest")
@@ -153,9 +153,8 @@ def rewired(strategy):
 
 
 def zeros(network):
-    return structure_report({name: w.numpy() for name, w in network.weights().items()})[
-        "zero_vectors"
-    ]["count"]
+    weights = {name: w.numpy() for name, w in network.weights().items()}
+    return structure_report(weights).zero_vectors.count
 
 
 after = {}

@@ -35,7 +35,7 @@ def names():
 
 def test_it_loads_a_network_and_counts_its_zero_vectors(names):
     assert names["connected"] == 122_680
-    assert (names["zero_vectors"]["count"], names["zero_vectors"]["total"]) == (21, 11_387)
+    assert (names["zero_vectors"].count, names["zero_vectors"].total) == (21, 11_387)
 
 
 def test_it_attacks_one_image_of_every_class_inside_the_ball(names):

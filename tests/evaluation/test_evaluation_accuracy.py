@@ -50,7 +50,7 @@ def test_predict_correct_counts_in_evaluation_mode():
 
 def test_evaluate_counts_what_the_attack_found(data):
     report = evaluate(trained(), data, attack=PGD(EPSILON, steps=10, restarts=2), batch_size=32)
-    arrays = report["arrays"]
+    arrays = report.arrays
     x = data.images.float() / 255
     clean = predict_correct(trained(), [(x, data.labels)])
     found = PGD(EPSILON, steps=10, restarts=2).attack(
@@ -60,16 +60,16 @@ def test_evaluate_counts_what_the_attack_found(data):
     assert arrays["robust_correct"].tolist() == found.correct.tolist()
     assert arrays["fooled_at_restart"].tolist() == found.fooled_at_restart.tolist()
     assert arrays["fooled_by"].tolist() == found.fooled_by.tolist()
-    assert report["fooled_by"] == {"pgd": report["clean_count"] - report["robust_count"]}
+    assert report.fooled_by == {"pgd": report.clean.correct - report.robust.correct}
     assert arrays["indices"].tolist() == list(range(1000, 1120))
     assert arrays["labels"].tolist() == data.labels.tolist()
-    assert report["images"] == 120
-    assert report["clean_count"] == arrays["clean_correct"].sum()
-    assert report["robust_count"] == arrays["robust_correct"].sum()
-    assert report["clean_accuracy"] == 100 * report["clean_count"] / 120
-    assert report["robust_accuracy"] == 100 * report["robust_count"] / 120
-    assert 20 < report["robust_accuracy"] < 80
-    assert report["steps_run"] == found.steps_run
+    assert report.clean.total == 120
+    assert report.clean.correct == arrays["clean_correct"].sum()
+    assert report.robust.correct == arrays["robust_correct"].sum()
+    assert report.clean.accuracy == 100 * report.clean.correct / 120
+    assert report.robust.accuracy == 100 * report.robust.correct / 120
+    assert 20 < report.robust.accuracy < 80
+    assert report.steps_run == found.steps_run
     assert not (arrays["robust_correct"] & ~arrays["clean_correct"]).any()
 
 
@@ -83,18 +83,18 @@ def test_evaluate_counts_what_the_attack_found(data):
 )
 def test_the_ledger_says_which_attack_fooled_which_image(data, tmp_path, attack):
     report = evaluate(trained(), data, attack=attack, batch_size=50)
-    save_ledger(tmp_path / "ledger.npz", report["arrays"])
+    save_ledger(tmp_path / "ledger.npz", report.arrays)
     loaded = load_ledger(tmp_path / "ledger.npz")
-    assert loaded.keys() == report["arrays"].keys()
-    for name, array in report["arrays"].items():
+    assert loaded.keys() == report.arrays.keys()
+    for name, array in report.arrays.items():
         assert loaded[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded[name], array)
     by, at = loaded["fooled_by"], loaded["fooled_at_restart"]
     assert by.dtype == np.int8
     counts = {name: int((by == code).sum()) for code, name in enumerate(FOOLED_BY)}
-    assert report["fooled_by"] == {name: count for name, count in counts.items() if count}
-    assert sum(counts.values()) == report["clean_count"] - report["robust_count"]
-    assert len(report["fooled_by"]) == 2
+    assert report.fooled_by == {name: count for name, count in counts.items() if count}
+    assert sum(counts.values()) == report.clean.correct - report.robust.correct
+    assert len(report.fooled_by) == 2
     np.testing.assert_array_equal(loaded["robust_correct"], by == -1)
     np.testing.assert_array_equal(loaded["clean_correct"], by != -2)
     np.testing.assert_array_equal(at[by < 0], by[by < 0])

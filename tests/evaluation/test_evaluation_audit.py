@@ -16,7 +16,7 @@ RADII = [0, 1, 2, 4, 8, 16, 64]
 
 
 def names(found) -> list[str]:
-    return [flag["name"] for flag in found["flags"]]
+    return [flag.name for flag in found.flags]
 
 
 class Told(Case):
@@ -47,16 +47,16 @@ def test_a_linear_model_has_its_exact_accuracy_at_every_radius_and_no_flag(linea
     exact = [int(linear.model.survives(linear.data, e / 255).sum()) for e in RADII]
     assert len(set(exact)) >= 4  # the radii tell something
     assert exact[0] == 36  # nine of ten labels are right
-    assert found["numbers"]["correct"] == exact
-    assert found["flags"] == []
+    assert found.numbers.correct == exact
+    assert found.flags == ()
 
 
 def test_steps_and_restarts_of_a_linear_model(linear):
     exact = int(linear.model.survives(linear.data, EPSILON).sum())
     found = step_sweep(linear, steps=[2, 5, 20])
-    assert found["numbers"]["correct"] == [exact] * 3
-    assert found["numbers"]["reported"] == exact
-    assert found["flags"] == []
+    assert found.numbers.correct == [exact] * 3
+    assert found.numbers.reported == exact
+    assert found.flags == ()
 
 
 def test_a_radius_of_zero_must_be_the_clean_accuracy_image_by_image(linear):
@@ -65,15 +65,15 @@ def test_a_radius_of_zero_must_be_the_clean_accuracy_image_by_image(linear):
     swapped[right], swapped[wrong] = False, True  # the same number of images
     found = epsilon_sweep(replace(linear, clean=swapped), epsilons=[0], steps=2)
     assert names(found) == ["zero radius"]
-    assert "2 of 40 images" in found["flags"][0]["reason"]
+    assert "2 of 40 images" in found.flags[0].reason
 
 
 def test_a_model_that_stands_at_64_is_flagged():
     case = case_of(Constant(), grey(10))
     found = epsilon_sweep(case, epsilons=[0, 8, 64], steps=3)
-    assert found["numbers"]["correct"] == [10, 10, 10]
+    assert found.numbers.correct == [10, 10, 10]
     assert names(found) == ["large radius"]
-    assert "64/255 leaves 100.0 % of 10 images" in found["flags"][0]["reason"]
+    assert "64/255 leaves 100.0 % of 10 images" in found.flags[0].reason
 
 
 @pytest.mark.parametrize(("rise", "flagged"), [(0, False), (2, False), (3, True)])
@@ -85,7 +85,7 @@ def test_a_rise_beyond_the_tolerance_is_flagged(linear, rise, flagged):
     found = epsilon_sweep(radii, epsilons=[2, 4, 16, 64], steps=3)
     assert names(found) == ["epsilon sweep"] * flagged
     if flagged:
-        reason = found["flags"][0]["reason"]
+        reason = found.flags[0].reason
         assert reason == (
             "a radius of 16/255 leaves 37.5 % of 40 images correct, a radius of 4/255 30.0 % "
             "of 40 images"
@@ -110,13 +110,13 @@ def test_accuracy_after_every_restart_comes_from_the_ledger(linear):
     codes = [-2] * 4 + [0] * 20 + [1] * 3 + [2] + [-1] * 12
     case = replace(linear, attack=replace(linear.attack, restarts=3))
     found = restart_sweep(case, np.array(codes, dtype=np.int16))
-    assert found["numbers"] == {"restarts": [1, 2, 3], "correct": [16, 13, 12], "images": 40}
-    assert found["flags"] == []
+    assert found.numbers.as_json() == {"restarts": [1, 2, 3], "correct": [16, 13, 12], "images": 40}
+    assert found.flags == ()
     late = np.where(np.array(codes) == 0, 2, codes)
     found = restart_sweep(case, late)
-    assert found["numbers"]["correct"] == [36, 33, 12]
+    assert found.numbers.correct == [36, 33, 12]
     assert names(found) == ["restarts"]
-    assert "the last of 3 restarts still fools 52.5 % of 40 images" in found["flags"][0]["reason"]
+    assert "the last of 3 restarts still fools 52.5 % of 40 images" in found.flags[0].reason
 
 
 def test_the_first_images_are_balanced_and_keep_their_ledger(linear):

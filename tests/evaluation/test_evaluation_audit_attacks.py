@@ -31,7 +31,7 @@ from rewire.evaluation.audit_attacks import (
 
 
 def names(found) -> list[str]:
-    return [flag["name"] for flag in found["flags"]]
+    return [flag.name for flag in found.flags]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def masked():
 
 
 def test_an_open_model_raises_no_flag(open_case):
-    assert input_gradients(open_case, limit=1.0)["numbers"] == {
+    assert input_gradients(open_case, limit=1.0).numbers.as_json() == {
         "images": 36, "all_zero": 0, "all_zero_percent": 0.0, "zero_pixels_percent": 0.0,
     }  # fmt: skip
     exact = int(open_case.model.survives(open_case.data, EPSILON).sum())
@@ -59,10 +59,10 @@ def test_an_open_model_raises_no_flag(open_case):
         straight_through_attack(open_case, leaks=[0.1, 1.0], dormant=0.1, steps=5),
         input_gradients(open_case, limit=1.0),
     ):
-        assert found["flags"] == []
-        assert found["numbers"].get("beyond", 0) == 0
-        assert found["numbers"].get("correct", 36) >= exact
-        assert found["numbers"].get("reported", exact) == exact
+        assert found.flags == ()
+        assert getattr(found.numbers, "beyond", 0) == 0
+        assert getattr(found.numbers, "correct", 36) >= exact
+        assert getattr(found.numbers, "reported", exact) == exact
 
 
 def test_a_saturated_loss_is_found_out(masked):
@@ -72,13 +72,13 @@ def test_a_saturated_loss_is_found_out(masked):
     assert exact < reported - 5  # PGD overrates it
     blind = input_gradients(masked, limit=1.0)
     assert names(blind) == ["zero gradient"]
-    assert blind["numbers"]["all_zero"] >= 30
+    assert blind.numbers.all_zero >= 30
     assert names(random_noise(masked, draws=10)) == ["random noise"]
     crossed = transfer(masked, Linear(), name="the open one", steps=5)
     assert names(crossed) == ["transfer"]
-    assert crossed["numbers"]["correct"] == exact
-    assert crossed["numbers"]["beyond"] == reported - exact
-    assert "the open one" in crossed["flags"][0]["reason"]
+    assert crossed.numbers.correct == exact
+    assert crossed.numbers.beyond == reported - exact
+    assert "the open one" in crossed.flags[0].reason
 
 
 @pytest.mark.parametrize("functional", [False, True])
@@ -87,7 +87,7 @@ def test_a_dead_unit_is_found_out(functional):
     assert int(case.robust.sum()) == 20  # PGD stands still
     assert names(input_gradients(case, limit=1.0)) == ["zero gradient"]
     found = straight_through_attack(case, leaks=[0.1], dormant=0.1, steps=10)
-    assert found["numbers"]["beyond"] == 20
+    assert found.numbers.beyond == 20
     assert names(found) == ["straight through"]
 
 
@@ -113,8 +113,8 @@ def test_what_straight_through_finds_is_judged_on_the_network_itself(monkeypatch
 
     monkeypatch.setattr(audit_attacks, "straight_through", lambda *_, **__: Lie())
     found = straight_through_attack(case, leaks=[1.0], dormant=0.1, steps=2)
-    assert found["numbers"]["beyond"] == 0
-    assert found["flags"] == []
+    assert found.numbers.beyond == 0
+    assert found.flags == ()
 
 
 def test_share_of_zero_entries_of_the_gradient(open_case):
@@ -122,8 +122,8 @@ def test_share_of_zero_entries_of_the_gradient(open_case):
     model.w.data[:16] = 0
     case = case_of(model, grey(12))
     found = input_gradients(case, limit=1.0)
-    assert found["numbers"]["zero_pixels_percent"] == (25.0 if case.clean.any() else 0.0)
-    assert found["numbers"]["all_zero"] == 0
+    assert found.numbers.zero_pixels_percent == (25.0 if case.clean.any() else 0.0)
+    assert found.numbers.all_zero == 0
 
 
 def test_noise_is_inside_of_the_ball_and_a_function_of_the_image(open_case):
@@ -140,14 +140,14 @@ def test_noise_says_nothing_where_the_attack_fools_everything():
     model = Constant()
     data = grey(5)
     case = replace(case_of(model, data), robust=torch.zeros(5, dtype=torch.bool))
-    assert random_noise(case, draws=2)["flags"] == []
+    assert random_noise(case, draws=2).flags == ()
 
 
 def test_nothing_left_to_attack_is_no_error(open_case):
     none = torch.zeros(40, dtype=torch.bool)
     case = replace(open_case, robust=none, clean=none)
-    assert straight_through_attack(case, leaks=[0.1], dormant=0.1, steps=2)["flags"] == []
-    assert input_gradients(case, limit=1.0)["numbers"]["images"] == 0
+    assert straight_through_attack(case, leaks=[0.1], dormant=0.1, steps=2).flags == ()
+    assert input_gradients(case, limit=1.0).numbers.images == 0
 
 
 class FourClasses(Linear):
@@ -163,9 +163,9 @@ def test_autoattack_shows_what_a_saturated_loss_hides():
     found = autoattack_gap(case, attack)
     assert names(found) == ["AutoAttack"]
     exact = int(case.model.survives(case.data, EPSILON).sum())
-    assert exact <= found["numbers"]["correct"] < int(case.robust.sum())
-    assert found["numbers"]["gap"] == pytest.approx(
-        100 * (int(case.robust.sum()) - found["numbers"]["correct"]) / 20
+    assert exact <= found.numbers.correct < int(case.robust.sum())
+    assert found.numbers.gap == pytest.approx(
+        100 * (int(case.robust.sum()) - found.numbers.correct) / 20
     )
     with pytest.raises(InputError, match=r"epsilon of 0\.1"):
         autoattack_gap(case, replace(attack, epsilon=0.1))

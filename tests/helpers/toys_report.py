@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from helpers.toys_article import PLOTS, published, published_run
+from helpers.toys_results import Toy
 
-from rewire.article.report.best_performance import ordering, table1_results
+from rewire.article.report.best_performance import Performance, ordering, table1_results
 from rewire.article.report.charts import article_training, curves_gallery
 from rewire.article.report.claims import score_claims
 from rewire.article.report.findings import article_findings
 from rewire.article.report.runs import as_run
+from rewire.evaluation.findings import Checks, EpsilonSweep, Flag, RestartSweep, StepSweep
+from rewire.evaluation.statistics import Accuracy
 from rewire.reporting.html import model
 from rewire.reporting.html.findings import tone
 from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
+from rewire.thesis.metrics import Examination
 from rewire.thesis.report.charts import sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
@@ -29,27 +33,26 @@ TRICKY = 'a doubt about </script><b> & "quotes"'
 PNG = bytes.fromhex("89504e470d0a1a0a")
 
 
-def result(rewire: str, *, sparsity: float, objective: str, variant: str, correct: int) -> dict:
+def result(rewire: str, *, sparsity: float, objective: str, variant: str, correct: int) -> Toy:
     """One result of the thesis as stage `tables` collects them."""
     place = STRATEGIES.index(rewire)
-    return {
-        "folder": f"{objective}-s{sparsity}-{rewire}-seed0",
-        "sparsity": sparsity,
-        "objective": objective,
-        "variant": variant,
-        "rewire": rewire,
-        "seed": 0,
-        "profile": "quick",
-        "flags": [{"name": "noise", "reason": "noise fools more"}] if rewire == "l2" else None,
-        "metrics": {
-            "clean": {"correct": correct, "total": 1000, "accuracy": correct / 10},
-            "robust": {"correct": 12 + place, "total": 100, "accuracy": 12 + place},
+    return Toy(
+        folder=f"{objective}-s{sparsity}-{rewire}-seed0",
+        sparsity=sparsity,
+        objective=objective,
+        variant=variant,
+        rewire=rewire,
+        profile="quick",
+        flags=[Flag(name="noise", reason="noise fools more")] if rewire == "l2" else None,
+        metrics={
+            "clean": Accuracy.counted(correct, 1000),
+            "robust": Accuracy.counted(12 + place, 100),
             "structure": {"zero_vectors": {"percent": 2.5 * (place + 1) - 0.0625}},
         },
-    }
+    )
 
 
-def results() -> list[dict]:
+def results() -> list[Toy]:
     return [
         result(rewire, sparsity=s, objective=o, variant=v, correct=301 + 7 * i + 100 * (s < 0.99))
         for i, rewire in enumerate(STRATEGIES)
@@ -58,14 +61,14 @@ def results() -> list[dict]:
     ]
 
 
-def locate(found: dict, metric: str) -> Location:
+def locate(found: Toy, metric: str) -> Location:
     return Location(
-        cell=found["folder"],
-        file=f"quick/evaluate/{found['folder']}/metrics.json",
-        place=f"{found['variant']}.{metric}",
-        commands=(f"rewire thesis evaluate rewire={found['rewire']}",),
+        cell=found.folder,
+        file=f"quick/evaluate/{found.folder}/metrics.json",
+        place=f"{found.variant}.{metric}",
+        commands=(f"rewire thesis evaluate rewire={found.rewire}",),
         commit="0123456789ab",
-        doubts=(TRICKY,) if found["rewire"] == "weighted" else (),
+        doubts=(TRICKY,) if found.rewire == "weighted" else (),
     )
 
 
@@ -99,19 +102,15 @@ def history(seed: int) -> list[dict[str, float]]:
     ]
 
 
-def audit() -> dict:
+def audit(**changes) -> Examination:
     sweep = {"correct": [16, 7, 0], "images": 50}
-    return {
-        "images": 50,
-        "clean": 16,
-        "robust": 7,
-        "flags": [],
-        "checks": {
-            "epsilon_sweep": sweep | {"epsilons": [0, 8, 64]},
-            "step_sweep": sweep | {"steps": [5, 10, 20]},
-            "restart_sweep": sweep | {"restarts": [1, 2, 4]},
-        },
-    }
+    checks = Checks(
+        epsilon_sweep=EpsilonSweep(**sweep, epsilons=[0, 8, 64], steps=10),
+        step_sweep=StepSweep(**sweep, steps=[5, 10, 20], reported=7),
+        restart_sweep=RestartSweep(**sweep, restarts=[1, 2, 4]),
+    )
+    found = {"images": 50, "attack": {}, "clean": 16, "robust": 7, "checks": checks, "flags": []}
+    return Examination(**found | changes)
 
 
 def thesis() -> model.Thesis:
@@ -176,7 +175,7 @@ def thesis() -> model.Thesis:
 def sweep() -> model.Report:
     """What a sweep of natural trainings leaves: some cells of some tables, and no examination."""
     whole = thesis()
-    some = [found for found in results() if found["objective"] == "natural"]
+    some = [found for found in results() if found.objective == "natural"]
     spec = whole.tables[1].table.spec
     return report(
         article=None,
@@ -195,13 +194,14 @@ def article() -> model.Article:
     runs = [as_run({**published_run(network), "profile": "quick"}) for network in ("ann", "cnn")]
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
 
-    def place(found: dict, metric: str) -> Location:
-        return Location(f"ann-{found['head']}-seed0", "metrics.json", found["pruning"])
+    def place(found: Performance, metric: str) -> Location:
+        return Location(f"ann-{found.head}-seed0", "metrics.json", found.pruning)
 
     found = list(table1_results(runs))
-    whole = [one for one in found if one["pruning"] == "none"]
-    found += [{**one, "pruning": p} for one in whole for p in ("absolute", "activated", "combined")]
-    found += [{**one, "head": "rq"} for one in found]  # more rows than are shown at once
+    whole = [one for one in found if one.pruning == "none"]
+    methods = ("absolute", "activated", "combined")
+    found += [replace(one, pruning=method) for one in whole for method in methods]
+    found += [replace(one, head="rq") for one in found]  # more rows than are shown at once
     table = table_view(spec, found, profile="quick", note=NOTE, locate=place)
     claims = score_claims({"runs": runs})
     return model.Article(

@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.toys_results import Toy
 
+from rewire.evaluation.statistics import Accuracy
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.table import VERDICTS
 from rewire.reporting.table_spec import load_spec
@@ -18,25 +20,25 @@ SPECS = sorted((Path(__file__).parents[2] / "conf" / "thesis" / "table").glob("*
 NOTE = "Some profile in words."
 
 
-def every_result(spec, *, profile: str, seeds: range) -> list[dict]:
+def every_result(spec, *, profile: str, seeds: range) -> list[Toy]:
     """A result with all metrics for every cell of `spec`."""
     results = {}
     for row in spec.rows:
         for column in spec.columns:
             for seed in seeds:
                 fields = {**row.selector, spec.axis: column, "seed": seed}
-                entry = results.setdefault(
-                    json.dumps(fields), {**fields, "profile": profile, "metrics": {}}
-                )
-                node, (*path, last) = entry["metrics"], row.metric.split(".")
+                toy = Toy(**fields, profile=profile, metrics={})
+                node = results.setdefault(json.dumps(fields), toy).metrics
+                *path, name, last = row.metric.split(".")
                 for key in path:
                     node = node.setdefault(key, {})
-                node[last] = 50.0 + seed
                 if last == "accuracy":
-                    node |= {"correct": 50 + seed, "total": 100}
+                    node[name] = Accuracy.counted(50 + seed, 100)
+                else:
+                    node.setdefault(name, {})[last] = 50.0 + seed
     # Lists of layers are given as lists, as the structure report has them.
     for entry in results.values():
-        structure = entry["metrics"].get("structure", {})
+        structure = entry.metrics.get("structure", {})
         if layers := structure.get("layers"):
             structure["layers"] = [layers.get(str(i), {}) for i in range(11)]
     return list(results.values())

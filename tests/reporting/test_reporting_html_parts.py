@@ -14,6 +14,7 @@ from rewire.article.report.best_performance import ordering
 from rewire.article.report.charts import curves_gallery
 from rewire.article.report.findings import article_findings
 from rewire.article.report.runs import as_run
+from rewire.evaluation.findings import Flag
 from rewire.reporting.build_table import build_table
 from rewire.reporting.html.findings import IN_PART, NOT_JUDGED, REPRODUCED
 from rewire.reporting.html.tables import table_view
@@ -105,11 +106,11 @@ def test_published_points_stand_in_the_article_s_curves():
 
 
 def finding_of_order(profile: str, *, swap: bool = False):
-    rows = [{**found, "profile": profile} for found in results()]
+    rows = [replace(found, profile=profile) for found in results()]
     if swap:
         for found in rows:
-            if found["rewire"] == "l2" and found["objective"] == "trades":
-                found["metrics"]["structure"]["zero_vectors"]["percent"] = 99.0
+            if found.rewire == "l2" and found.objective == "trades":
+                found.metrics["structure"]["zero_vectors"]["percent"] = 99.0
     spec = load_spec(CONF / "thesis" / "table" / "thesis_table1.yaml")
     table = build_table(spec, rows, profile=profile, note=NOTE)
     return thesis_findings({"thesis_table1": table}, [], [])[0]
@@ -135,14 +136,14 @@ def test_headlines_without_data_are_left_out():
 
 
 def test_flags_of_an_examination_are_a_headline():
-    flagged = {**audit(), "flags": [{"name": "noise", "reason": "noise fools more"}]}
+    flagged = audit(flags=[Flag(name="noise", reason="noise fools more")])
     (found,) = thesis_findings({}, [], [audit(), flagged])
     assert "2 networks: 1 reason for doubt" in found.text
     assert (found.verdict, found.tone) == ("flagged", "bad")
     (few,) = thesis_findings({}, [], [audit()])
     assert (few.verdict, few.tone) == ("no flag", "open")
     assert "on 50 images: few" in few.evidence[0]
-    (enough,) = thesis_findings({}, [], [{**audit(), "images": 1000}])
+    (enough,) = thesis_findings({}, [], [audit(images=1000)])
     assert enough.tone == "good"
 
 
@@ -170,7 +171,7 @@ def test_a_view_names_the_rows_and_columns_of_which_nothing_was_run():
     whole = view("thesis_table2")
     assert (whole.rows_run, whole.columns_run) == ((0, 1, 2, 3, 4), (0, 1, 2))
     assert whole.not_run == ("vector (ours)",)
-    natural = [r for r in results() if r["objective"] == "natural" and r["rewire"] != "l2"]
+    natural = [r for r in results() if r.objective == "natural" and r.rewire != "l2"]
     spec = whole.table.spec
     some = table_view(spec, natural, profile="quick", note=NOTE, locate=locate)
     assert (some.rows_run, some.columns_run) == ((0, 1, 3), (0, 2))
@@ -188,7 +189,7 @@ def test_a_number_keeps_the_results_behind_it():
             assert number.cell == cell
             assert len(number.sources) == cell.n
             for source in number.sources:
-                assert source.value == cell.ours == 100 * source.counts[0] / source.counts[1]
+                assert source.value == cell.ours == source.accuracy.accuracy
     weighted = table.rows[0][2]
     assert weighted.doubts
     assert replace(weighted, sources=()).doubts == ()

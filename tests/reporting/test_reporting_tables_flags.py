@@ -7,12 +7,16 @@ import io
 import json
 
 import pytest
+from helpers.toys_results import Toy
 
+from rewire.evaluation.findings import Flag
+from rewire.evaluation.statistics import Accuracy
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import to_csv, to_latex, to_markdown
+from rewire.reporting.table_spec import parse_spec
 
-WEAK = {"name": "transfer", "reason": "images made on another network leave 1.0 % correct"}
-OTHER = {"name": "restarts", "reason": "the last of 2 restarts still fools 9.0 %"}
+WEAK = Flag(name="transfer", reason="images made on another network leave 1.0 % correct")
+OTHER = Flag(name="restarts", reason="the last of 2 restarts still fools 9.0 %")
 
 
 def row(label: str, metric: str) -> dict:
@@ -20,22 +24,24 @@ def row(label: str, metric: str) -> dict:
     return {"label": label, "selector": {}, "metric": metric, "published": published}
 
 
-SPEC = {
-    "name": "robust",
-    "title": "Accuracy",
-    "source": "A. Author",
-    "unit": "%",
-    "direction": "higher",
-    "tolerance": 1.0,
-    "columns": {"random": {"header": "unstructured"}, "l2": {"header": "structured"}},
-    "rows": [row("clean", "clean.accuracy"), row("attacked", "robust.accuracy")],
-}
+SPEC = parse_spec(
+    {
+        "name": "robust",
+        "title": "Accuracy",
+        "source": "A. Author",
+        "unit": "%",
+        "direction": "higher",
+        "tolerance": 1.0,
+        "columns": {"random": {"header": "unstructured"}, "l2": {"header": "structured"}},
+        "rows": [row("clean", "clean.accuracy"), row("attacked", "robust.accuracy")],
+    }
+)
 
 
-def result(rewire: str, flags, seed: int = 0) -> dict:
-    counts = {"correct": 400, "total": 1000, "accuracy": 40.0}
+def result(rewire: str, flags, seed: int = 0, **changes) -> Toy:
+    counts = Accuracy.counted(400, 1000)
     metrics = {"clean": counts, "robust": counts}
-    return {"rewire": rewire, "seed": seed, "profile": "paper", "metrics": metrics, "flags": flags}
+    return Toy(**{"rewire": rewire, "seed": seed, "metrics": metrics, "flags": flags} | changes)
 
 
 def table(*results):
@@ -44,7 +50,7 @@ def table(*results):
 
 def test_reasons_stand_on_the_robust_cell_alone():
     cells = table(result("random", [WEAK, OTHER]), result("l2", [])).cells
-    assert [cell.flags for cell in cells] == [(), (), (WEAK["reason"], OTHER["reason"]), ()]
+    assert [cell.flags for cell in cells] == [(), (), (WEAK.reason, OTHER.reason), ()]
 
 
 def test_a_dagger_behind_the_number_and_every_reason_once_below():
@@ -72,26 +78,22 @@ def test_what_was_not_examined_is_said_once_and_is_null(tmp_path):
     paths = write_table(found, tmp_path)
     cells = json.loads(paths[-1].read_text())["cells"]
     assert [cell["flags"] for cell in cells] == [[], [], None, []]
-    # A result that says nothing of flags was not examined either.
-    silent = result("random", None)
-    del silent["flags"]
-    assert build_table(SPEC, [silent], profile="paper", note="").cells[2].flags is None
     # A cell that was not run cannot have been examined, and its text says "not run" already.
     assert "Not audited" not in to_markdown(table())
 
 
 def test_several_seeds_are_named_and_a_missing_examination_never_hides_a_reason():
     both = table(result("l2", [OTHER], seed=1), result("l2", [WEAK], seed=0))
-    assert both.cells[3].flags == (f"seed 0: {WEAK['reason']}", f"seed 1: {OTHER['reason']}")
+    assert both.cells[3].flags == (f"seed 0: {WEAK.reason}", f"seed 1: {OTHER.reason}")
     partly = table(result("l2", [OTHER], seed=1), result("l2", None, seed=0))
-    assert partly.cells[3].flags == (f"seed 1: {OTHER['reason']}",)
+    assert partly.cells[3].flags == (f"seed 1: {OTHER.reason}",)
     assert table(result("l2", [], seed=1), result("l2", None)).cells[3].flags is None
     assert table(result("l2", [], seed=1), result("l2", [])).cells[3].flags == ()
 
 
 @pytest.mark.parametrize(
     ("flags", "text"),
-    [([], "none"), (None, "not audited"), ([WEAK, OTHER], f"{WEAK['reason']}; {OTHER['reason']}")],
+    [([], "none"), (None, "not audited"), ([WEAK, OTHER], f"{WEAK.reason}; {OTHER.reason}")],
 )
 def test_csv_has_a_column_of_reasons(flags, text):
     rows = list(csv.DictReader(io.StringIO(to_csv(table(result("random", flags))))))
@@ -101,7 +103,7 @@ def test_csv_has_a_column_of_reasons(flags, text):
 
 def test_a_number_of_an_old_network_is_left_out_and_its_command_named():
     command = "rewire thesis evaluate profile=paper seed=0"
-    stale = result("random", None) | {"metrics": {}, "outdated": {"robust": command}}
+    stale = result("random", None, metrics={}, outdated={"robust": command})
     table = build_table(SPEC, [stale, result("l2", [])], profile="paper", note="Paper profile.")
     cells = {(cell.row, cell.column): cell for cell in table.cells}
     cell = cells["attacked", "unstructured"]
@@ -117,7 +119,7 @@ def test_a_number_of_an_old_network_is_left_out_and_its_command_named():
 
 
 def test_an_examination_of_few_images_is_said():
-    few = [result("random", []) | {"examined": 50}, result("l2", []) | {"examined": 300}]
+    few = [result("random", [], examined=50), result("l2", [], examined=300)]
     text = to_markdown(build_table(SPEC, few, profile="paper", note="Paper profile."))
     assert "- Sanity checks looked at 50 images only: attacked, unstructured." in text
     assert "300 images" not in text

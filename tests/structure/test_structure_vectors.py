@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewire.errors import InputError
-from rewire.structure.report import structure_report
+from rewire.structure.report import StructureReport, Zeros, structure_report
 from rewire.structure.vectors import as_matrix, lonely_mask, vector_counts, zero_vectors
 
 CONVS = [(3, 64), (64, 128), (128, 256), (256, 256), (256, 512), (512, 512), (512, 512), (512, 512)]
@@ -76,9 +76,9 @@ def test_lonely_mask_equals_brute_force(weight: np.ndarray) -> None:
 
 def test_vgg11_has_the_vectors_of_the_thesis() -> None:
     report = structure_report({name: np.zeros(shape, np.float16) for name, shape in VGG11.items()})
-    assert report["zero_vectors"] == {"count": 22_747, "total": 22_747, "percent": 100.0}
-    assert report["size"] == 9_810_112
-    totals = [layer["zero_vectors"]["total"] for layer in report["layers"]]
+    assert report.zero_vectors == Zeros(count=22_747, total=22_747, percent=100.0)
+    assert report.size == 9_810_112
+    totals = [layer.zero_vectors.total for layer in report.layers]
     assert totals == [27, 576, 1152, 2304, 2304, 4608, 4608, 4608, 2048, 256, 256]
 
 
@@ -93,15 +93,16 @@ def test_uniform_one_percent_density_leaves_4_13_percent_of_vgg11s_vectors_empty
         total += vectors
     report = structure_report(weights)
     assert 100 * expected / total == pytest.approx(4.13, abs=0.005)
-    assert abs(report["zero_vectors"]["count"] - expected) < 3 * variance**0.5
-    assert report["density_percent"] == pytest.approx(1.0, abs=0.01)
+    assert abs(report.zero_vectors.count - expected) < 3 * variance**0.5
+    assert report.density_percent == pytest.approx(1.0, abs=0.01)
 
 
 def test_report_of_a_network_small_enough_to_count() -> None:
     dense = np.array([[0, 2.0, 0, 1.0], [0, 3.0, 1e-12, 0]])
     conv = np.zeros((2, 1, 2, 1))
     conv[0, 0, 0, 0] = -1.0
-    report = structure_report({"conv": conv, "dense": dense}, growth=6, budget=4)
+    record = structure_report({"conv": conv, "dense": dense}, growth=6, budget=4)
+    report = record.as_json()
     assert report["zero_vectors"] == {"count": 2, "total": 6, "percent": pytest.approx(100 / 3)}
     assert report["zero_vectors_above_1e-6"] == {"count": 3, "total": 6, "percent": 50.0}
     assert (report["connected"], report["size"]) == (5, 12)
@@ -119,18 +120,23 @@ def test_report_of_a_network_small_enough_to_count() -> None:
     }
     assert report["layers"][1]["zero_vectors"]["count"] == 1
     assert report["layers"][1]["zero_vectors_above_1e-6"]["count"] == 2
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert StructureReport.of(json.loads(json.dumps(report)), file="report.json") == record
+    assert list(report) == [
+        "zero_vectors", "zero_vectors_above_1e-6", "connected", "size", "density_percent",
+        "births", "budget", "turnover", "histogram", "layers",
+    ]  # fmt: skip
+    assert list(report["layers"][0])[:3] == ["name", "shape", "zero_vectors"]
 
 
 @pytest.mark.parametrize(("growth", "budget"), [(None, 4), (3, None), (None, None)])
 def test_turnover_is_unknown_unless_growth_and_budget_are_known(growth, budget) -> None:
     report = structure_report({"dense": np.eye(2)}, growth=growth, budget=budget)
-    assert report["turnover"] is None
-    assert (report["births"], report["budget"]) == (growth, budget)
+    assert report.turnover is None
+    assert (report.growth, report.budget) == (growth, budget)
 
 
 def test_no_birth_is_a_turnover_of_zero() -> None:
-    assert structure_report({"dense": np.eye(2)}, growth=0, budget=2)["turnover"] == 0.0
+    assert structure_report({"dense": np.eye(2)}, growth=0, budget=2).turnover == 0.0
 
 
 def test_a_diverged_weight_is_not_an_absent_one() -> None:

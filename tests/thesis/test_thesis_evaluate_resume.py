@@ -141,11 +141,11 @@ def test_up_to_one_chunk_everything_is_what_one_attack_finds(output):
     model, _ = load_network(output / "quick" / "prune" / CELL / WEIGHTS)
     found = evaluate.evaluate(model, evaluate.subset(test, MOST), attack=attack)
     kept = load_ledger(output / "quick" / "evaluate" / CELL / "pruned.npz")
-    for name, array in found["arrays"].items():
+    for name, array in found.arrays.items():
         np.testing.assert_array_equal(kept[name], array)
-    assert metrics["pruned"]["steps_run"] == found["steps_run"]
-    assert metrics["pruned"]["fooled_by"] == found["fooled_by"]
-    assert metrics["pruned"]["robust"]["correct"] == found["robust_count"]
+    assert metrics["pruned"]["steps_run"] == found.steps_run
+    assert metrics["pruned"]["fooled_by"] == found.fooled_by
+    assert metrics["pruned"]["robust"]["correct"] == found.robust.correct
 
 
 def test_chunks_of_other_weights_or_another_attack_are_not_used(output, monkeypatch):

@@ -13,6 +13,7 @@ from rewire.evaluation.paired import hierarchical_bootstrap, holm, mcnemar
 from rewire.thesis.report.paired_table import (
     COLUMNS,
     Comparison,
+    Row,
     paired_csv,
     paired_markdown,
     paired_rows,
@@ -47,43 +48,43 @@ def test_a_row_of_one_seed_is_mcnemar_and_the_bootstrap_over_images():
     (row,) = paired_rows([one])
     test = mcnemar(one.correct[0], one.baseline_correct[0])
     interval = hierarchical_bootstrap(one.correct, one.baseline_correct, seed=0)
-    assert row["difference"] == 1.0
-    assert (row["only_strategy"], row["only_baseline"]) == (300, 200)
-    assert (row["test"], row["p"], row["p_holm"]) == ("McNemar", test.p, test.p)
-    assert (row["ci95_low"], row["ci95_high"]) == interval.ci95
-    assert (row["ci90_low"], row["ci90_high"]) == interval.ci90
-    assert (row["interval"], row["images"], row["seeds"]) == ("images", 10_000, 1)
-    assert row["verdict"] == "different"
+    assert row.difference == 1.0
+    assert (row.only_strategy, row.only_baseline) == (300, 200)
+    assert (row.test, row.p, row.p_holm) == ("McNemar", test.p, test.p)
+    assert (row.ci95_low, row.ci95_high) == interval.ci95
+    assert (row.ci90_low, row.ci90_high) == interval.ci90
+    assert (row.interval, row.images, row.seeds) == ("images", 10_000, 1)
+    assert row.verdict == "different"
 
 
 def test_a_row_of_several_seeds_keeps_mcnemar_to_single_seeds():
     several = comparison((300, 200), (250, 260), (280, 220), seeds=[0, 1, 4])
     (row,) = paired_rows([several])
     interval = hierarchical_bootstrap(several.correct, several.baseline_correct, seed=0)
-    assert (row["test"], row["p"]) == ("bootstrap", interval.p)
-    assert (row["interval"], row["seeds"]) == ("seeds and images", 3)
-    assert (row["only_strategy"], row["only_baseline"]) == (830, 680)
-    assert row["difference"] == pytest.approx(0.5)
-    assert [each["seed"] for each in row["per_seed"]] == [0, 1, 4]
-    assert [each["difference"] for each in row["per_seed"]] == pytest.approx([1.0, -0.1, 0.6])
+    assert (row.test, row.p) == ("bootstrap", interval.p)
+    assert (row.interval, row.seeds) == ("seeds and images", 3)
+    assert (row.only_strategy, row.only_baseline) == (830, 680)
+    assert row.difference == pytest.approx(0.5)
+    assert [each.seed for each in row.per_seed] == [0, 1, 4]
+    assert [each.difference for each in row.per_seed] == pytest.approx([1.0, -0.1, 0.6])
     second = mcnemar(several.correct[1], several.baseline_correct[1])
-    assert row["per_seed"][1]["mcnemar_p"] == second.p
+    assert row.per_seed[1].mcnemar_p == second.p
     # Pooled over seeds, the test would claim far more than the seeds show.
     pooled = mcnemar(several.correct.ravel(), several.baseline_correct.ravel())
-    assert pooled.p < 0.001 < 0.05 < row["p"]
+    assert pooled.p < 0.001 < 0.05 < row.p
 
 
 def test_p_values_are_corrected_for_all_rows_of_the_table():
     rows = paired_rows([comparison((20, 8)), comparison((60, 20)), comparison((5, 5))])
-    p = [row["p"] for row in rows]
-    assert [row["p_holm"] for row in rows] == holm(p)
-    assert rows[0]["p"] < 0.05 < rows[0]["p_holm"]
+    p = [row.p for row in rows]
+    assert [row.p_holm for row in rows] == holm(p)
+    assert rows[0].p < 0.05 < rows[0].p_holm
 
 
 def test_a_row_does_not_depend_on_the_others():
     alone = paired_rows([comparison((300, 200))])[0]
     among = paired_rows([comparison((10, 30)), comparison((300, 200))])[1]
-    assert alone | {"p_holm": None} == among | {"p_holm": None}
+    assert alone.model_copy(update={"p_holm": None}) == among.model_copy(update={"p_holm": None})
 
 
 def test_seeds_and_arrays_that_do_not_fit():
@@ -141,9 +142,9 @@ def test_files_hold_the_rows(tmp_path):
     ]
     stored = json.loads(paths[2].read_text())
     assert (stored["table"], stored["profile"], stored["margin"]) == ("thesis_paired", "quick", 0.5)
-    assert stored["rows"] == rows
+    assert [Row.of(row, file=str(paths[2])) for row in stored["rows"]] == rows
     read = list(csv.DictReader(paths[1].open()))
-    assert [row["verdict"] for row in read] == [row["verdict"] for row in rows]
-    assert float(read[0]["ci95_low"]) == pytest.approx(rows[0]["ci95_low"], rel=1e-5)
+    assert [row["verdict"] for row in read] == [row.verdict for row in rows]
+    assert float(read[0]["ci95_low"]) == pytest.approx(rows[0].ci95_low, rel=1e-5)
     assert read[0]["difference"] == "1"
     assert paired_csv(rows) == paths[1].read_text()

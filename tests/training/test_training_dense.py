@@ -95,16 +95,16 @@ def test_it_is_adam_with_the_penalty_in_the_loss(trained):
             trained.model.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name
         )
     correct = predict_correct(trained.model, [(test.images / 255, test.labels)])
-    assert trained.metrics["clean"]["correct"] == int(correct.sum())
-    assert trained.metrics["clean"]["total"] == 60
-    assert trained.metrics["validation"]["total"] == 50
+    assert trained.metrics.clean.correct == int(correct.sum())
+    assert trained.metrics.clean.total == 60
+    assert trained.metrics.validation.total == 50
 
 
 def test_history_has_a_row_per_interval_and_one_at_the_end(trained):
     assert [row["step"] for row in trained.history] == [4, 8, 12, 15]
     assert all(0 < row["train_loss"] < 1 for row in trained.history)
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
-    final = trained.metrics["validation"]["accuracy"]
+    final = trained.metrics.validation.accuracy
     assert trained.history[-1]["validation_accuracy"] == pytest.approx(final)
 
 
@@ -146,7 +146,7 @@ def test_every_head_and_dropout_learns(head, dropout, tmp_path):
     assert trained.history[1]["train_loss"] < trained.history[0]["train_loss"]
     assert same(run(config, tmp_path.parent / "other").model, trained.model)
     if dropout == "none":
-        assert trained.metrics["clean"]["accuracy"] > 50  # 60 images, chance is 10 %
+        assert trained.metrics.clean.accuracy > 50  # 60 images, chance is 10 %
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def test_bf16_stays_close_and_logits_are_float32(tmp_path):
         half = run(changed(trainer={"phases": [[1e-3, 30]], "precision": "bf16-mixed"}), tmp_path)
     # The losses may agree in every digit that is kept: that it was bf16 must be seen elsewhere.
     assert rounded == [True] * 30
-    assert half.metrics["precision"] == "bf16-mixed"
+    assert half.metrics.precision == "bf16-mixed"
     losses = [trained.history[-1]["train_loss"] for trained in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 

@@ -16,6 +16,7 @@ from rewire.connectivity.check import ConnectivityError
 from rewire.data.batches import EvalBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
+from rewire.evaluation.statistics import Accuracy
 from rewire.models.layout import connection_budget, total_size
 from rewire.registry import STRATEGIES
 from rewire.tracking import NullTracker
@@ -261,10 +262,10 @@ def test_result_describes_the_network_after_the_last_epoch(uninterrupted):
     metrics, model = uninterrupted.metrics, uninterrupted.model
     total = total_size(model.layers)
     connected = int((model.theta > 0).sum())
-    assert metrics["budget"] == connection_budget(total, 0.9) == total // 10
-    assert metrics["connected"] == connected == uninterrupted.history[-1]["connected"]
-    assert metrics["births"] == sum(row["births"] for row in uninterrupted.history)
-    assert metrics["steps"] == 9
+    assert metrics.budget == connection_budget(total, 0.9) == total // 10
+    assert metrics.connected == connected == uninterrupted.history[-1]["connected"]
+    assert metrics.growth == sum(row["births"] for row in uninterrupted.history)
+    assert metrics.steps == 9
     assert not any(module.training for module in model.modules())
 
     data = {k: v for k, v in CONFIG["data"].items() if k != "augmentation"}
@@ -273,7 +274,7 @@ def test_result_describes_the_network_after_the_last_epoch(uninterrupted):
         correct = sum(
             int((model(x).argmax(1) == y).sum()) for x, y, _ in EvalBatches(test, batch_size=7)
         )
-    assert metrics["clean"] == {"correct": correct, "total": 30, "accuracy": 100 * correct / 30}
+    assert metrics.clean == Accuracy.counted(correct, 30)
 
 
 def test_without_checkpoints_nothing_is_written(tmp_path, monkeypatch, uninterrupted):
@@ -286,14 +287,14 @@ def test_without_checkpoints_nothing_is_written(tmp_path, monkeypatch, uninterru
 def test_training_without_validation_images(tmp_path):
     result = run(changed(data_validation_size=0, trainer_epochs=1), tmp_path)
     assert "validation_accuracy" not in result.history[0]
-    assert result.metrics["steps"] == 3
+    assert result.metrics.steps == 3
 
 
 def test_bf16_training_keeps_float32_parameters(tmp_path):
     result = run(changed(trainer_precision="bf16-mixed", trainer_epochs=1), tmp_path)
-    assert result.metrics["precision"] == "bf16-mixed"
+    assert result.metrics.precision == "bf16-mixed"
     assert result.model.theta.dtype == torch.float32
-    assert result.metrics["connected"] >= result.metrics["budget"]
+    assert result.metrics.connected >= result.metrics.budget
     assert result.history[0]["train_loss"] > 0
 
 

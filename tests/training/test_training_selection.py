@@ -9,6 +9,7 @@ from training.test_training_runner import changed, run
 from rewire.attacks.judge import is_correct, predict_logits
 from rewire.data.images import as_float
 from rewire.data.load import load_data
+from rewire.evaluation.statistics import Accuracy
 from rewire.models.artifact import load_network, network_tensors, save_network
 from rewire.models.factory import build_model
 from rewire.registry import OBJECTIVES
@@ -34,7 +35,7 @@ class Script:
 
     def count(self, model):
         self.counted += 1
-        return self.test[self.current_epoch], 200
+        return Accuracy.counted(self.test[self.current_epoch], 200)
 
     def play(self, names):
         selections = Selections(names, count=self.count)
@@ -50,7 +51,7 @@ class Script:
 def test_the_first_of_the_best_epochs_is_kept():
     script = Script(validation=[40.0, 60.0, 60.0, 50.0], test=[80, 100, 130, 130])
     selections, networks = script.play((BEST_VALIDATION, BEST_TEST))
-    kept = {name: (k["epoch"], k["correct"], k["total"]) for name, k in selections.best.items()}
+    kept = {name: (k.epoch, k.correct, k.total) for name, k in selections.best.items()}
     assert kept == {BEST_VALIDATION: (2, 100, 200), BEST_TEST: (3, 130, 200)}
     for name, epoch in ((BEST_VALIDATION, 2), (BEST_TEST, 3)):
         tensors = selections.tensors()[name]
@@ -78,19 +79,19 @@ def trained(tmp_path_factory):
 
 def test_a_kept_network_has_the_accuracy_that_is_reported_for_it(trained):
     folder, result = trained
-    metrics = result.metrics["selections"]
-    assert metrics["last"]["clean"] == result.metrics["clean"]
+    metrics = result.metrics.selections
+    assert metrics["last"].clean == result.metrics.clean
     by_test = [row["test_accuracy"] for row in result.history]
-    assert metrics[BEST_TEST]["epoch"] == 1 + by_test.index(max(by_test))
+    assert metrics[BEST_TEST].epoch == 1 + by_test.index(max(by_test))
     by_validation = [row["validation_accuracy"] for row in result.history]
-    assert metrics[BEST_VALIDATION]["epoch"] == 1 + by_validation.index(max(by_validation))
-    assert by_test[-1] == result.metrics["clean"]["accuracy"]
+    assert metrics[BEST_VALIDATION].epoch == 1 + by_validation.index(max(by_validation))
+    assert by_test[-1] == result.metrics.clean.accuracy
     data = {k: v for k, v in changed()["data"].items() if k != "augmentation"}
     for name, tensors in result.selected.items():
         save_network(folder / f"{name}.safetensors", tensors, spec=SPEC)
         model, _ = load_network(folder / f"{name}.safetensors")
-        correct, total = count_correct(model, load_data(**data)[2], torch.device("cpu"))
-        assert {"correct": correct, "total": total}.items() <= metrics[name]["clean"].items()
+        test = load_data(**data)[2]
+        assert count_correct(model, test, torch.device("cpu")) == metrics[name].clean
 
 
 def test_held_out_images_are_judged_in_float32_whatever_the_training_computes_in(monkeypatch):
@@ -114,7 +115,7 @@ def test_held_out_images_are_judged_in_float32_whatever_the_training_computes_in
 def test_keeping_networks_changes_no_training(tmp_path, trained):
     plain = run(changed(trainer_selections=[]), tmp_path)
     assert plain.selected == {}
-    assert list(plain.metrics["selections"]) == ["last"]
+    assert list(plain.metrics.selections) == ["last"]
     assert torch.equal(plain.model.theta, trained[1].model.theta)
     assert "test_accuracy" not in plain.history[0]
 
@@ -127,7 +128,7 @@ def test_baselines_train_with_a_connectivity_that_never_changes(tmp_path, name, 
     assert torch.equal(result.model.mask, start.mask)
     assert not torch.equal(result.model.flat_weights(), start.flat_weights())
     metrics = result.metrics
-    assert metrics["connected"] == metrics["budget"] == int(start.mask.sum())
-    assert (metrics["births"], metrics["surplus_steps"]) == (0, 0)
+    assert metrics.connected == metrics.budget == int(start.mask.sum())
+    assert (metrics.growth, metrics.surplus_steps) == (0, 0)
     assert [row["births"] for row in result.history] == [0, 0, 0]
-    assert [row["connected"] for row in result.history] == [metrics["budget"]] * 3
+    assert [row["connected"] for row in result.history] == [metrics.budget] * 3

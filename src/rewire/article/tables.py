@@ -13,6 +13,7 @@ from rewire.article.configuration import Configuration
 from rewire.article.document import ARTICLE
 from rewire.article.report.best_performance import (
     NETWORK,
+    Performance,
     ordering,
     ordering_markdown,
     table1_results,
@@ -195,7 +196,7 @@ def write_tables(
 
 def outdated_results(
     spec: TableSpec, outdated: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Performance]:
     """Results without a number for the cells of Table 1 whose pruning curves are outdated."""
     curves = [r for r in outdated if r["folder"].parent.name == "article_curves"]
     selectors = {tuple(sorted(row.selector.items())): row.metric for row in spec.rows}
@@ -206,7 +207,7 @@ def outdated_results(
             cell = dict(selector) | {"seed": result["seed"], "profile": result["profile"]}
             again = {metric.partition(".")[0]: result["outdated"]}
             for column in spec.columns:
-                yield cell | {spec.axis: column, "metrics": {}, "outdated": again}
+                yield Performance(**cell, **{spec.axis: column}, metrics={}, outdated=again)
 
 
 def further(results: Results, runs: Sequence[Run]) -> dict[str, tuple[str, list[dict[str, Any]]]]:

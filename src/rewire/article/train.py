@@ -30,14 +30,14 @@ def work(cell: Cell[Configuration]) -> list[str]:
         report=lambda line: print(line, flush=True),
     )
     save_dense(folder / WEIGHTS, trained.model, spec=cell.config.network.model_dump())
-    write_json(folder / METRICS, trained.metrics)
+    write_json(folder / METRICS, trained.metrics.as_json())
     write_text(folder / HISTORY, as_csv(trained.history))
-    tracker.summary(trained.metrics)
+    tracker.summary(trained.metrics.as_json())
     tracker.artifact(
         f"weights-{folder.name}",
         type="model",
         files=[folder / WEIGHTS],
-        metadata=trained.metrics["clean"],
+        metadata=trained.metrics.clean.as_json(),
     )
-    print(f"clean test accuracy {trained.metrics['clean']['accuracy']:.2f} %")
+    print(f"clean test accuracy {trained.metrics.clean.accuracy:.2f} %")
     return [WEIGHTS, METRICS, HISTORY]

@@ -52,8 +52,3 @@ def is_at_chance(correct: np.ndarray, labels: np.ndarray) -> bool:
     """
     low, _ = wilson_interval(int(np.sum(correct)), len(correct))
     return low <= np.unique(labels, return_counts=True)[1].max() / len(labels)
-
-
-def counted(correct: int, total: int) -> dict[str, int | float]:
-    """Counts and the percentage of correct images, as results store them."""
-    return {"correct": correct, "total": total, "accuracy": 100 * correct / total}

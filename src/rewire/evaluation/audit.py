@@ -1,7 +1,6 @@
 """Does a robust accuracy deserve its name? The case to examine, and sweeps of the attack itself.
 
-Every check returns plain JSON values: `numbers`, and `flags`, each with a `name` and a one-sentence
-`reason`. The list follows what reviewers ask of robustness figures (Carlini et al. 2019). Other
+The list of checks follows what reviewers ask of robustness figures (Carlini et al. 2019). Other
 attacks on the same case are in `audit_attacks`.
 """
 
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet, as_float
 from rewire.data.split import balanced_order
 from rewire.errors import InputError
+from rewire.evaluation.findings import EpsilonSweep, Finding, RestartSweep, StepSweep, finding
 from rewire.evaluation.robust import evaluate
 
 ALL_FALL = 64  # radius in 1/255 at which no classifier of natural images is right
@@ -85,7 +84,8 @@ class Case:
 
     def left_by(self, attack: PGD) -> int:
         """How many images stay correct under another white-box attack."""
-        return evaluate(self.model, self.data, attack=attack, device=self.device)["robust_count"]
+        found = evaluate(self.model, self.data, attack=attack, device=self.device)
+        return found.robust.correct
 
     def judged(self, x_adv: Tensor) -> Tensor:
         """bool (N,) on the CPU: correct on these images, in the ball of the reported attack."""
@@ -103,13 +103,7 @@ class Case:
         return f"{100 * images / len(self.data):.1f} % of {len(self.data):,} images"
 
 
-def finding(numbers: dict[str, Any], **flags: str | Literal[False] | None) -> dict[str, Any]:
-    """The result of a check; flags are name (underscores for spaces) = reason, or nothing."""
-    raised = [{"name": n.replace("_", " "), "reason": r} for n, r in flags.items() if r]
-    return {"numbers": numbers, "flags": raised}
-
-
-def epsilon_sweep(case: Case, *, epsilons: Sequence[float], steps: int) -> dict[str, Any]:
+def epsilon_sweep(case: Case, *, epsilons: Sequence[float], steps: int) -> Finding[EpsilonSweep]:
     """A larger ball never leaves more images correct; 0 is the clean accuracy; 64/255 leaves none.
 
     A ball of radius 0 holds the image alone, so there is nothing to search: the image itself goes
@@ -141,7 +135,7 @@ def epsilon_sweep(case: Case, *, epsilons: Sequence[float], steps: int) -> dict[
         ((e, c) for e, c in zip(epsilons, counts, strict=True) if e >= ALL_FALL and c), None
     )
     return finding(
-        {"epsilons": list(epsilons), "steps": steps, **_counted(case, counts)},
+        EpsilonSweep(epsilons=epsilons, steps=steps, correct=counts, images=len(case.data)),
         zero_radius=zero,
         epsilon_sweep=_rise(case, epsilons, counts, "a radius of {:g}/255"),
         large_radius=standing
@@ -150,7 +144,7 @@ def epsilon_sweep(case: Case, *, epsilons: Sequence[float], steps: int) -> dict[
     )
 
 
-def step_sweep(case: Case, *, steps: Sequence[int]) -> dict[str, Any]:
+def step_sweep(case: Case, *, steps: Sequence[int]) -> Finding[StepSweep]:
     """More steps never leave more images correct, and the longest run finds no more than reported.
 
     Args:
@@ -162,7 +156,7 @@ def step_sweep(case: Case, *, steps: Sequence[int]) -> dict[str, Any]:
     reported = int(case.robust.sum())
     ahead = reported - counts[-1]
     return finding(
-        {"steps": list(steps), **_counted(case, counts), "reported": reported},
+        StepSweep(steps=steps, correct=counts, images=len(case.data), reported=reported),
         step_sweep=_rise(case, steps, counts, "PGD of {:g} steps"),
         not_converged=ahead > case.slack
         and f"PGD of {steps[-1]} steps from one start leaves {case.share(counts[-1])} correct, "
@@ -170,7 +164,7 @@ def step_sweep(case: Case, *, steps: Sequence[int]) -> dict[str, Any]:
     )
 
 
-def restart_sweep(case: Case, fooled_at_restart: np.ndarray) -> dict[str, Any]:
+def restart_sweep(case: Case, fooled_at_restart: np.ndarray) -> Finding[RestartSweep]:
     """The robust accuracy after 1, 2, … restarts of the reported attack, from its ledger.
 
     It falls by construction; it must have come to rest, that is, the last restart must not have
@@ -186,14 +180,10 @@ def restart_sweep(case: Case, fooled_at_restart: np.ndarray) -> dict[str, Any]:
     ]
     last = counts[-2] - counts[-1] if len(counts) > 1 else 0
     return finding(
-        {"restarts": list(range(1, len(counts) + 1)), **_counted(case, counts)},
+        RestartSweep(restarts=range(1, len(counts) + 1), correct=counts, images=len(case.data)),
         restarts=last > case.slack
         and f"the last of {len(counts)} restarts still fools {case.share(last)}",
     )
-
-
-def _counted(case: Case, counts: Sequence[int]) -> dict[str, Any]:
-    return {"correct": list(counts), "images": len(case.data)}
 
 
 def _rise(case: Case, values: Sequence[float], counts: Sequence[int], words: str) -> str | None:

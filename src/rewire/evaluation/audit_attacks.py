@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +15,23 @@ from rewire.attacks.mode import attack_mode, full_float32
 from rewire.attacks.straight_through import straight_through
 from rewire.attacks.training import pgd_linf, summed_cross_entropy
 from rewire.errors import InputError
-from rewire.evaluation.audit import Case, finding
+from rewire.evaluation.audit import Case
+from rewire.evaluation.findings import (
+    AutoAttackGap,
+    Finding,
+    InputGradients,
+    RandomNoise,
+    StraightThrough,
+    Transfer,
+    finding,
+)
 from rewire.evaluation.robust import evaluate
 
 EXPECTED_GAP = (2.0, 4.0)  # points by which AutoAttack is usually below PGD-50 with 10 restarts
 ALARMING_GAP = 6.0
 
 
-def random_noise(case: Case, *, draws: int, seed: int = 0) -> dict[str, Any]:
+def random_noise(case: Case, *, draws: int, seed: int = 0) -> Finding[RandomNoise]:
     """Uniform noise in the ball must leave more images correct than the attack.
 
     Noise that does as well as the gradient means that the gradient leads nowhere. Nothing can be
@@ -34,7 +42,7 @@ def random_noise(case: Case, *, draws: int, seed: int = 0) -> dict[str, Any]:
         correct &= case.judged(_noisy(case, "audit noise", draw, seed))
     left, reported = int(correct.sum()), int(case.robust.sum())
     return finding(
-        {"draws": draws, "correct": left, "reported": reported, "images": len(case.data)},
+        RandomNoise(draws=draws, correct=left, reported=reported, images=len(case.data)),
         random_noise=reported > 0
         and left <= reported
         and f"{draws} draws of random noise leave {case.share(left)} correct, "
@@ -44,7 +52,7 @@ def random_noise(case: Case, *, draws: int, seed: int = 0) -> dict[str, Any]:
 
 def transfer(
     case: Case, source: nn.Module, *, name: str, steps: int, seed: int = 0
-) -> dict[str, Any]:
+) -> Finding[Transfer]:
     """Adversarial images made on another network must not fool more images than the attack.
 
     Made for every image by PGD of a fixed length, also where the source is wrong from the start:
@@ -73,11 +81,18 @@ def transfer(
             f"images made on {name} leave {case.share(left)} correct, the reported attack "
             f"{case.share(reported)}; {beyond} survive it and fall to them"
         )
-    numbers = {"source": name, "steps": steps, "correct": left, "reported": reported}
-    return finding(numbers | {"beyond": beyond, "images": len(case.data)}, transfer=reason)
+    numbers = Transfer(
+        source=name,
+        steps=steps,
+        correct=left,
+        reported=reported,
+        beyond=beyond,
+        images=len(case.data),
+    )
+    return finding(numbers, transfer=reason)
 
 
-def input_gradients(case: Case, *, limit: float) -> dict[str, Any]:
+def input_gradients(case: Case, *, limit: float) -> Finding[InputGradients]:
     """Where the gradient of the loss is exactly zero, an attack that follows it cannot begin.
 
     Args:
@@ -100,23 +115,23 @@ def input_gradients(case: Case, *, limit: float) -> dict[str, Any]:
                 blind += int(zero.all(dim=1).sum())
                 zeros, entries = zeros + int(zero.sum()), entries + zero.numel()
     images = int(case.clean.sum())
-    numbers = {
-        "images": images,
-        "all_zero": blind,
-        "all_zero_percent": 100 * blind / images if images else 0.0,
-        "zero_pixels_percent": 100 * zeros / entries if entries else 0.0,
-    }
+    numbers = InputGradients(
+        images=images,
+        all_zero=blind,
+        all_zero_percent=100 * blind / images if images else 0.0,
+        zero_pixels_percent=100 * zeros / entries if entries else 0.0,
+    )
     return finding(
         numbers,
-        zero_gradient=numbers["all_zero_percent"] > limit
+        zero_gradient=numbers.all_zero_percent > limit
         and f"the input gradient is exactly zero for {blind} of {images:,} correctly classified "
-        f"images ({numbers['all_zero_percent']:.1f} %)",
+        f"images ({numbers.all_zero_percent:.1f} %)",
     )
 
 
 def straight_through_attack(
     case: Case, *, leaks: Sequence[float], dormant: float, steps: int, seed: int = 0
-) -> dict[str, Any]:
+) -> Finding[StraightThrough]:
     """PGD through dead ReLUs and unconnected weights, on the images that the attack left correct.
 
     Args:
@@ -137,16 +152,23 @@ def straight_through_attack(
         each.append(int(wrong.sum()))
         fooled |= wrong
     beyond = int(fooled.sum())
-    numbers = {"leaks": list(leaks), "dormant": dormant, "steps": steps, "fooled_by_leak": each}
+    numbers = StraightThrough(
+        leaks=leaks,
+        dormant=dormant,
+        steps=steps,
+        fooled_by_leak=each,
+        beyond=beyond,
+        images=len(case.data),
+    )
     return finding(
-        numbers | {"beyond": beyond, "images": len(case.data)},
+        numbers,
         straight_through=beyond > case.slack
         and f"gradients through dead units and unconnected weights fool {case.share(beyond)} that "
         "the reported attack left correct",
     )
 
 
-def autoattack_gap(case: Case, attack: AutoAttack) -> dict[str, Any]:
+def autoattack_gap(case: Case, attack: AutoAttack) -> Finding[AutoAttackGap]:
     """AutoAttack on the same images: usually 2 to 4 points below PGD, more than 6 is an alarm."""
     if attack.epsilon != case.attack.epsilon:
         raise InputError(
@@ -154,11 +176,18 @@ def autoattack_gap(case: Case, attack: AutoAttack) -> dict[str, Any]:
             f"Allowed: that of the reported attack, {case.attack.epsilon:g}."
         )
     result = evaluate(case.model, case.data, attack=attack, device=case.device)
-    left, reported = result["robust_count"], int(case.robust.sum())
+    left, reported = result.robust.correct, int(case.robust.sum())
     gap = 100 * (reported - left) / len(case.data)
-    numbers = {"correct": left, "reported": reported, "images": len(case.data), "gap": gap}
+    numbers = AutoAttackGap(
+        correct=left,
+        reported=reported,
+        images=len(case.data),
+        gap=gap,
+        expected=EXPECTED_GAP,
+        alarm=ALARMING_GAP,
+    )
     return finding(
-        numbers | {"expected": list(EXPECTED_GAP), "alarm": ALARMING_GAP},
+        numbers,
         AutoAttack=gap > ALARMING_GAP
         and reported - left > 1
         and f"AutoAttack leaves {case.share(left)} correct, {gap:.1f} points less than the "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +14,35 @@ from rewire.attacks.judge import FOOLED_BY
 from rewire.attacks.pgd import PGD
 from rewire.data.images import ImageSet, as_float
 from rewire.errors import InputError
-from rewire.evaluation.accuracy import percent
+from rewire.evaluation.statistics import Accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What an attack left of a model's accuracy, image by image.
+
+    Attributes:
+        arrays: the per-image ledger: `indices` (int64), `labels` (int64), `clean_correct`,
+            `robust_correct` (bool), `fooled_by` (int8) and `fooled_at_restart` (int16 or int32;
+            both as in `AttackResult`).
+        steps_run: of the attack, over all images.
+        fooled_by: name of an attack → images that it fooled first, where there are any.
+    """
+
+    arrays: dict[str, np.ndarray]
+    steps_run: int
+    fooled_by: dict[str, int]
+
+    @property
+    def clean(self) -> Accuracy:
+        return self._accuracy("clean_correct")
+
+    @property
+    def robust(self) -> Accuracy:
+        return self._accuracy("robust_correct")
+
+    def _accuracy(self, name: str) -> Accuracy:
+        return Accuracy.counted(int(self.arrays[name].sum()), len(self.arrays[name]))
 
 
 def evaluate(
@@ -25,7 +53,7 @@ def evaluate(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Evaluated:
     """Attack `model` on all of `data` and count, worst case per image.
 
     Args:
@@ -35,13 +63,6 @@ def evaluate(
         batch_size: replaces the attack's batch size; it changes the speed, not the result.
         device: where to compute.
         progress: called with (images decided, images to decide).
-
-    Returns:
-        `images`, `clean_count`, `robust_count`, `steps_run`, `fragile` (int), `clean_accuracy` and
-        `robust_accuracy` (%), `fooled_by` (name of an attack → images that it fooled first), and
-        `arrays`: the per-image ledger as NumPy arrays `indices` (int64), `labels` (int64),
-        `clean_correct`, `robust_correct` (bool), `fooled_by` (int8) and `fooled_at_restart` (int16
-        or int32; both as in `AttackResult`).
 
     Raises:
         InputError: if there is no image.
@@ -54,24 +75,17 @@ def evaluate(
     result = attack.attack(
         model, as_float(data.images), data.labels, indices=data.indices, progress=progress
     )
-    clean, robust = result.clean_correct.cpu(), result.correct.cpu()
     fooled_by = result.fooled_by.cpu()
     found = {name: int((fooled_by == code).sum()) for code, name in enumerate(FOOLED_BY)}
-    return {
-        "images": len(data),
-        "clean_count": int(clean.sum()),
-        "robust_count": int(robust.sum()),
-        "clean_accuracy": percent(clean),
-        "robust_accuracy": percent(robust),
-        "steps_run": result.steps_run,
-        "fragile": result.fragile,
-        "fooled_by": {name: count for name, count in found.items() if count},
-        "arrays": {
+    return Evaluated(
+        arrays={
             "indices": data.indices.cpu().numpy(),
             "labels": data.labels.cpu().numpy(),
-            "clean_correct": clean.numpy(),
-            "robust_correct": robust.numpy(),
+            "clean_correct": result.clean_correct.cpu().numpy(),
+            "robust_correct": result.correct.cpu().numpy(),
             "fooled_by": fooled_by.numpy(),
             "fooled_at_restart": result.fooled_at_restart.cpu().numpy(),
         },
-    }
+        steps_run=result.steps_run,
+        fooled_by={name: count for name, count in found.items() if count},
+    )

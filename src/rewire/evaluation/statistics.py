@@ -1,14 +1,35 @@
-"""Intervals around measured accuracies: over seeds, and over the images of one run."""
+"""Measured accuracies and the intervals around them: over seeds, and over the images of one run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 from rewire.errors import InputError
+from rewire.record import Record
 
 # Two-sided 95 % quantile of the standard normal distribution.
 Z95 = 1.959963984540054
+
+
+class Accuracy(Record):
+    """Correct images of all, and their share in percent."""
+
+    correct: int
+    total: int
+    accuracy: float
+
+    @classmethod
+    def counted(cls, correct: int, total: int) -> Self:
+        """From the counts; `total` is at least 1."""
+        return cls(correct=correct, total=total, accuracy=100 * correct / total)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval over the images, in percent."""
+        low, high = wilson_interval(self.correct, self.total)
+        return 100 * low, 100 * high
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rewire.errors import InputError
-from rewire.evaluation.statistics import mean_interval, wilson_interval
+from rewire.evaluation.findings import Flag
+from rewire.evaluation.statistics import Accuracy, mean_interval
 from rewire.files import write_json, write_text
 from rewire.reporting.render import to_csv, to_latex, to_markdown
 from rewire.reporting.table import (
@@ -24,41 +26,50 @@ from rewire.reporting.table import (
     Cell,
     Table,
 )
-from rewire.reporting.table_spec import Row, TableSpec, parse_spec
+from rewire.reporting.table_spec import Row, TableSpec
 
 
-def build_table(
-    spec: TableSpec | Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    *,
-    profile: str,
-    note: str,
-) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What was measured of one cell at one seed; documents add the fields that tables select by.
+
+    Attributes:
+        profile: the scale at which it was run.
+        seed: of the training.
+        metrics: record, or name → record, into which a row's metric is a path. An `Accuracy` is
+            shown in percent from its counts; any other number is in the table's unit.
+        flags: what the examination of its robust accuracy found; None if there was none. They
+            concern the rows whose metric starts with "robust", as does `examined`.
+        examined: the images that were looked at.
+        outdated: first part of a metric's path → command that makes it, for metrics that it lacks
+            because they were made from another network.
+    """
+
+    profile: str
+    seed: int
+    metrics: Any
+    flags: Sequence[Flag] | None = None
+    examined: int | None = None
+    outdated: Mapping[str, str] = field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Result)
+
+
+def build_table(spec: TableSpec, results: Sequence[Result], *, profile: str, note: str) -> Table:
     """Put results into the cells of a table and judge them against the published values.
 
     Args:
-        spec: the table, or the plain dictionary of its conf/table file.
-        results: one dictionary per cell and seed with `profile`, `seed`, `metrics` (nested) and the
-            fields that the table selects by, such as sparsity, objective, variant and rewire.
-            Accuracies are {"correct", "total", "accuracy"} and shown in percent from the counts;
-            any other metric is a number in the table's unit. A result may carry `flags`, what the
-            examination of its robust accuracy found: a list of {"name", "reason"}, or None if there
-            was none; they concern the rows whose metric starts with "robust", as does `examined`,
-            the images that were looked at. A result that lacks metrics because they were made from
-            another network has the commands that make them as `outdated`: {first part of a
-            metric's path: command}.
+        spec: the table.
+        results: one per cell and seed.
         profile: only results of this profile are shown; only "paper" is comparable.
         note: the profile in words, printed on top of the table.
 
     Raises:
-        InputError: for results without the fields above, for two results of one cell and seed, and
-            for metrics that are not finite numbers.
+        InputError: for two results of one cell and seed, and for metrics that are not finite
+            numbers.
     """
-    spec = spec if isinstance(spec, TableSpec) else parse_spec(spec)
-    for result in results:
-        if missing := sorted({"profile", "seed", "metrics"} - set(result)):
-            raise InputError(f"table '{spec.name}': a result lacks {', '.join(missing)}: {result}")
-    shown = [result for result in results if result["profile"] == profile]
+    shown = [result for result in results if result.profile == profile]
     cells = tuple(
         _cell(spec, row, column, shown, profile=profile)
         for row in spec.rows
@@ -78,28 +89,26 @@ def write_table(table: Table, folder: str | Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Generic[R]):
     """One result's part in a cell.
 
     Attributes:
-        result: as `build_table` takes it.
+        result: where it is from.
         value: in the table's unit.
-        counts: (correct images, images) behind it, None if it is not counted over images.
+        accuracy: behind it, None if it is not counted over images.
     """
 
-    result: Mapping[str, Any]
+    result: R
     value: float
-    counts: tuple[int, int] | None = None
+    accuracy: Accuracy | None = None
 
 
-def measurements(
-    spec: TableSpec, row: Row, column: str, results: Sequence[Mapping[str, Any]]
-) -> list[Measured]:
+def measurements(spec: TableSpec, row: Row, column: str, results: Sequence[R]) -> list[Measured[R]]:
     """What the results say about one cell, one entry per seed, in the order of the results.
 
     Args:
         spec, row, column: the cell; `column` is a key of the columns.
-        results: as `build_table` takes them, of one profile.
+        results: of one profile.
 
     Raises:
         InputError: for two results of one seed, and for metrics that are not finite numbers.
@@ -111,13 +120,11 @@ def measurements(
     return [measured for measured in found if measured is not None]
 
 
-def _chosen(
-    spec: TableSpec, row: Row, column: str, results: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
+def _chosen(spec: TableSpec, row: Row, column: str, results: Sequence[R]) -> list[R]:
     """The results of one cell, whether they have its metric or not."""
     wanted = {**row.selector, spec.axis: column}
     chosen = [result for result in results if _matches(result, wanted)]
-    seeds = [result["seed"] for result in chosen]
+    seeds = [result.seed for result in chosen]
     if len(set(seeds)) < len(seeds):
         raise InputError(
             f"{_place(spec, row, column)}: seeds {sorted(seeds)} of {len(seeds)} results are not "
@@ -131,12 +138,7 @@ def _place(spec: TableSpec, row: Row, column: str) -> str:
 
 
 def _cell(
-    spec: TableSpec,
-    row: Row,
-    column: str,
-    results: Sequence[Mapping[str, Any]],
-    *,
-    profile: str,
+    spec: TableSpec, row: Row, column: str, results: Sequence[Result], *, profile: str
 ) -> Cell:
     found = measurements(spec, row, column, results)
     published = row.published[column]
@@ -147,10 +149,10 @@ def _cell(
     outdated = tuple(
         command
         for result in _chosen(spec, row, column, results)
-        if id(result) not in measured and (command := result.get("outdated", {}).get(group))
+        if id(result) not in measured and (command := result.outdated.get(group))
     )
     robust = row.metric.startswith(ROBUST)
-    examined = [count for part in found if robust and (count := part.result.get("examined"))]
+    examined = [count for part in found if robust and (count := part.result.examined)]
     return Cell(
         row=row.label,
         column=spec.columns[column],
@@ -173,22 +175,22 @@ def _cell(
     )
 
 
-def _flags(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+def _flags(results: Sequence[Result]) -> tuple[str, ...] | None:
     """Reasons for doubt of all seeds; None if there are none and a seed was not examined."""
-    ordered = sorted(results, key=lambda result: result["seed"])
+    ordered = sorted(results, key=attrgetter("seed"))
     reasons = [
-        f"seed {result['seed']}: {flag['reason']}" if len(ordered) > 1 else flag["reason"]
+        f"seed {result.seed}: {flag.reason}" if len(ordered) > 1 else flag.reason
         for result in ordered
-        for flag in result.get("flags") or ()
+        for flag in result.flags or ()
     ]
-    if not reasons and any(result.get("flags") is None for result in ordered):
+    if not reasons and any(result.flags is None for result in ordered):
         return None
     return tuple(reasons)
 
 
-def _matches(result: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _matches(result: Result, wanted: Mapping[str, Any]) -> bool:
     for key, value in wanted.items():
-        actual = result.get(key)
+        actual = getattr(result, key, None)
         # 1 - 0.01 and 0.99 are the same sparsity.
         if isinstance(value, float) and isinstance(actual, int | float):
             if not math.isclose(actual, value, rel_tol=1e-9):
@@ -198,25 +200,25 @@ def _matches(result: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return True
 
 
-def _measure(result: Mapping[str, Any], path: str, *, place: str) -> Measured | None:
+def _measure(result: R, path: str, *, place: str) -> Measured[R] | None:
     """The number at a dotted path into a result's metrics, None if it is not there."""
     parent: Any = None
-    node: Any = result["metrics"]
+    node: Any = result.metrics
     for key in path.split("."):
         parent = node
         if isinstance(node, Mapping):
             node = node.get(key)
-        elif isinstance(node, Sequence) and not isinstance(node, str) and key.isdecimal():
-            node = node[int(key)] if int(key) < len(node) else None
+        elif isinstance(node, list | tuple):
+            node = node[int(key)] if key.isdecimal() and int(key) < len(node) else None
         else:
-            node = None
+            node = getattr(node, key, None)
     if node is None:
         return None
-    if path.split(".")[-1] == "accuracy" and {"correct", "total"} <= set(parent):
-        correct, total = parent["correct"], parent["total"]
+    if isinstance(parent, Accuracy) and path.endswith(".accuracy"):
+        correct, total = parent.correct, parent.total
         if not 0 <= correct <= total or total == 0:
             raise InputError(f"{place}: {correct} of {total} images are correct: impossible.")
-        return Measured(result, 100 * correct / total, (correct, total))
+        return Measured(result, 100 * correct / total, parent)
     if not isinstance(node, int | float) or isinstance(node, bool) or not math.isfinite(node):
         raise InputError(f"{place}: {path} is {node!r}. Allowed: a finite number.")
     return Measured(result, float(node))
@@ -229,10 +231,9 @@ def _summarise(
     if not found:
         return None, None, None
     if len(found) == 1:
-        if found[0].counts is None:
+        if found[0].accuracy is None:
             return found[0].value, None, None
-        low, high = wilson_interval(*found[0].counts)
-        return found[0].value, (100 * low, 100 * high), "images"
+        return found[0].value, found[0].accuracy.interval, "images"
     mean, half = mean_interval([measured.value for measured in found])
     assert half is not None  # of two values or more
     return mean, (mean - half, mean + half), "seeds"

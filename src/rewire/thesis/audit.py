@@ -20,8 +20,9 @@ from rewire.engine.choice import set_engine
 from rewire.errors import InputError
 from rewire.evaluation import audit, audit_attacks
 from rewire.evaluation.audit import Case
+from rewire.evaluation.findings import Checks, Finding, Flag, Transfer
 from rewire.evaluation.ledger import load_ledger
-from rewire.files import read_json, write_json
+from rewire.files import write_json
 from rewire.models.artifact import check_listed, description, load_network
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
@@ -29,15 +30,29 @@ from rewire.pipeline.document import LEDGER, METRICS
 from rewire.pipeline.partial_results import parts
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar, tell
+from rewire.record import Record
 from rewire.thesis.configuration import Attacked, Configuration
 from rewire.thesis.evaluate import built, subset
+from rewire.thesis.metrics import Evaluation, Examination
 from rewire.thesis.report.audit_figure import Sweep, audit_plot
 from rewire.thesis.surrogates import listed_surrogates
 from rewire.training.device import choose_device
 
 CURVES = "curves.png"
 SPEED = ("batch_size", "check_every")  # options of an attack that change no result
-Check = Callable[[], dict[str, Any]]
+LABELS = {
+    "epsilon_sweep": "radius, 1/255",
+    "step_sweep": "steps, one start",
+    "restart_sweep": "restarts of the reported attack",
+}
+Check = Callable[[], Finding]
+
+
+class Piece(Record):
+    """What is kept of a check."""
+
+    numbers: dict[str, Any]
+    flags: list[Flag]
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -95,30 +110,35 @@ def examine(cell: Cell[Configuration], source: tuple[str, Path] | None) -> list[
     device = choose_device(cell.config.trainer.device)
     case, ledger = load_case(cell, device)
     decided = cell.pieces(device=device.type)
-    found = {}
+    found: dict[str, Piece] = {}
     chosen = checks(cell.config, case, ledger, source)
     shown = bar("audit", total=len(chosen), unit="check")
     with parts(folder, decided=decided) as part, shown:
         for name, check in chosen.items():
-            found[name] = part(name, check)
+            found[name] = Piece.of(part(name, partial(plain, check)), file=name)
             shown.update()
-            for flag in found[name]["flags"]:
-                tell(shown, f"flag: {flag['name']}: {flag['reason']}")
-    metrics = {
-        "images": len(case.data),
-        "attack": cell.plain["attack"],
-        "clean": int(case.clean.sum()),
-        "robust": int(case.robust.sum()),
-        "checks": {name: result["numbers"] for name, result in found.items()},
-        "flags": [flag for result in found.values() for flag in result["flags"]],
-    }
-    write_json(folder / METRICS, metrics)
-    pixels = draw(metrics, folder)
-    print(f"{len(found)} checks on {len(case.data):,} images: {len(metrics['flags'])} flags")
-    tracker.summary({"flags": len(metrics["flags"]), "checks": metrics["checks"]})
-    tracker.table("flags", ["name", "reason"], [[f["name"], f["reason"]] for f in metrics["flags"]])
+            for flag in found[name].flags:
+                tell(shown, f"flag: {flag.name}: {flag.reason}")
+    metrics = Examination(
+        images=len(case.data),
+        attack=cell.plain["attack"],
+        clean=int(case.clean.sum()),
+        robust=int(case.robust.sum()),
+        checks=Checks(**{name: piece.numbers for name, piece in found.items()}),
+        flags=[flag for piece in found.values() for flag in piece.flags],
+    )
+    write_json(folder / METRICS, metrics.as_json())
+    pixels, flags = draw(metrics, folder), metrics.flags
+    print(f"{len(found)} checks on {len(case.data):,} images: {len(flags)} flags")
+    tracker.summary({"flags": len(flags), "checks": metrics.checks.as_json()})
+    tracker.table("flags", ["name", "reason"], [[f.name, f.reason] for f in flags])
     tracker.image("audit/curves", pixels)
     return [METRICS, CURVES]
+
+
+def plain(check: Check) -> dict[str, Any]:
+    """What a check finds, as it is kept."""
+    return check().as_json()
 
 
 def load_case(
@@ -134,7 +154,7 @@ def load_case(
     path = cell.earlier("evaluate") / LEDGER
     ledger = load_ledger(path)
     check_listed(path)
-    attacked_with = read_json(path.with_name(METRICS)).get("attack", {})
+    attacked_with = Evaluation.read(path.with_name(METRICS)).attack
     if decisive(attacked_with) != decisive(cell.plain["attack"]):
         raise InputError(
             f"'{path}' is of another attack than the configured one. "
@@ -214,7 +234,7 @@ def checks(
         name, path = source
         spec = description(config.model)
 
-        def transfer() -> dict[str, Any]:
+        def transfer() -> Finding[Transfer]:
             model = load_network(path, expected=spec)[0].to(case.device)
             set_engine(config.trainer.engine, model, case.device)
             return audit_attacks.transfer(case, model, name=name, steps=o.steps)
@@ -233,23 +253,12 @@ def checks(
     return chosen
 
 
-def draw(metrics: Mapping[str, Any], folder: Path) -> np.ndarray:
+def draw(metrics: Examination, folder: Path) -> np.ndarray:
     """Write the sweeps as a figure; returns its pixels."""
-    found = metrics["checks"]
-    axes = (
-        ("epsilon_sweep", "epsilons", "radius, 1/255"),
-        ("step_sweep", "steps", "steps, one start"),
-        ("restart_sweep", "restarts", "restarts of the reported attack"),
-    )
     sweeps = [
-        Sweep(
-            label,
-            found[name][key],
-            [100 * count / found[name]["images"] for count in found[name]["correct"]],
-        )
-        for name, key, label in axes
+        Sweep(LABELS[name], values, accuracy) for name, values, accuracy in metrics.checks.sweeps()
     ]
-    reported = 100 * metrics["robust"] / metrics["images"]
+    reported = 100 * metrics.robust / metrics.images
     return audit_plot(
         sweeps, path=folder / CURVES, title=folder.name, levels={"reported": reported}
     )

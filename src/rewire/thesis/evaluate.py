@@ -16,20 +16,23 @@ from rewire.data.load import load_images
 from rewire.data.split import first_balanced
 from rewire.engine.choice import set_engine
 from rewire.errors import InputError
-from rewire.evaluation.accuracy import counted, predict_correct
+from rewire.evaluation.accuracy import predict_correct
 from rewire.evaluation.ledger import save_ledger
-from rewire.evaluation.robust import evaluate
+from rewire.evaluation.robust import Evaluated, evaluate
+from rewire.evaluation.statistics import Accuracy
 from rewire.files import write_json
 from rewire.models.artifact import description
 from rewire.models.plain import open_network
 from rewire.models.sparse import SparseNetwork
 from rewire.pipeline.cell import Cell
-from rewire.pipeline.document import clean_ledger
+from rewire.pipeline.document import METRICS, clean_ledger
 from rewire.pipeline.partial_results import Part, parts
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
+from rewire.record import Record
 from rewire.registry import ATTACKS
 from rewire.thesis.configuration import Attacked, Configuration
+from rewire.thesis.metrics import Evaluation, Withstood
 from rewire.training.device import choose_device
 
 CHUNK = 1000  # attacked images that are decided, and kept, at a time
@@ -47,8 +50,8 @@ def measure(cell: Cell[Configuration]) -> list[str]:
     _, _, test = load_images(config.data)
     attacked = subset(test, config.attack.images)
     spec = description(config.model)
-    metrics: dict[str, Any] = {}
-    names = ["metrics.json"]
+    networks: dict[str, Withstood] = {}
+    names = [METRICS]
     decided = cell.pieces(device=device.type, chunk=CHUNK)
     with parts(folder, decided=decided) as part:
         for variant, source in sources.items():
@@ -56,22 +59,21 @@ def measure(cell: Cell[Configuration]) -> list[str]:
             model.to(device)
             set_engine(config.trainer.engine, model, device)
             correct = predict_correct(model, EvalBatches(test, batch_size=500, device=device))
-            ledger, work = withstood(model, attacked, attack, device, variant, part)
-            save_ledger(folder / f"{variant}.npz", ledger)
+            left = withstood(model, attacked, attack, device, variant, part)
+            save_ledger(folder / f"{variant}.npz", left.arrays)
             save_ledger(folder / clean_ledger(variant), clean_verdicts(test, correct))
             names += [f"{variant}.npz", clean_ledger(variant)]
-            metrics[variant] = {
-                "clean": counted(int(correct.sum()), len(test)),
-                "robust": counted(int(ledger["robust_correct"].sum()), len(attacked)),
-            } | work
-            clean, robust = metrics[variant]["clean"], metrics[variant]["robust"]
+            clean, robust = Accuracy.counted(int(correct.sum()), len(test)), left.robust
+            networks[variant] = Withstood(
+                clean=clean, robust=robust, steps_run=left.steps_run, fooled_by=left.fooled_by
+            )
             print(
-                f"{variant}: clean {clean['accuracy']:.2f} % of {clean['total']:,}, "
-                f"robust {robust['accuracy']:.2f} % of {robust['total']:,}",
+                f"{variant}: clean {clean.accuracy:.2f} % of {clean.total:,}, "
+                f"robust {robust.accuracy:.2f} % of {robust.total:,}",
                 flush=True,
             )
-        metrics["attack"] = cell.plain["attack"]
-        write_json(folder / "metrics.json", metrics)
+        metrics = Evaluation(**networks, attack=cell.plain["attack"]).as_json()
+        write_json(folder / METRICS, metrics)
     tracker.summary(metrics)
     tracker.artifact(
         f"ledger-{folder.name}",
@@ -107,8 +109,8 @@ def clean_verdicts(test: ImageSet, correct: torch.Tensor) -> dict[str, np.ndarra
 
 def withstood(
     model: SparseNetwork, attacked: ImageSet, attack, device, variant: str, part: Part
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The ledger of the attacked images, and what `merged` says of the work."""
+) -> Evaluated:
+    """What the attack leaves of the attacked images, decided chunk by chunk."""
     chunks = []
     with bar(variant, total=len(attacked), unit="image") as shown:
         for start, images in chunked(attacked):
@@ -118,11 +120,11 @@ def withstood(
                 shown.update(start + len(images) - total + done - shown.n)
 
             def compute(images=images, progress=progress) -> dict[str, Any]:
-                return as_plain(
-                    evaluate(model, images, attack=attack, device=device, progress=progress)
-                )
+                found = evaluate(model, images, attack=attack, device=device, progress=progress)
+                return Chunk.kept(found).as_json()
 
-            chunks.append(part(f"{variant}-{start:06d}", compute))
+            name = f"{variant}-{start:06d}"
+            chunks.append(Chunk.of(part(name, compute), file=name).evaluated())
             shown.update(start + len(images) - shown.n)
     return merged(chunks)
 
@@ -136,28 +138,44 @@ def chunked(images: ImageSet) -> Iterator[tuple[int, ImageSet]]:
         yield start, images.take(torch.arange(start, min(start + CHUNK, len(images))))
 
 
-def as_plain(result: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a decided chunk, as JSON values."""
-    arrays = {
-        name: {"dtype": str(array.dtype), "values": array.tolist()}
-        for name, array in result["arrays"].items()
-    }
-    return {"arrays": arrays, **{key: result[key] for key in ("steps_run", "fooled_by")}}
+class Array(Record):
+    """One array of a ledger."""
+
+    dtype: str
+    values: list[bool] | list[int]
 
 
-def merged(chunks: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(ledger, work done and which attack fooled how many) of all chunks together."""
-    ledger = {
-        name: np.concatenate(
-            [np.array(chunk["arrays"][name]["values"], first["dtype"]) for chunk in chunks]
-        )
-        for name, first in chunks[0]["arrays"].items()
-    }
-    fooled = {name: sum(chunk["fooled_by"].get(name, 0) for chunk in chunks) for name in FOOLED_BY}
-    return ledger, {
-        "steps_run": sum(chunk["steps_run"] for chunk in chunks),
-        "fooled_by": {name: count for name, count in fooled.items() if count},
-    }
+class Chunk(Record):
+    """What is kept of a decided chunk."""
+
+    arrays: dict[str, Array]
+    steps_run: int
+    fooled_by: dict[str, int]
+
+    @classmethod
+    def kept(cls, found: Evaluated) -> Chunk:
+        arrays = {
+            name: Array(dtype=str(array.dtype), values=array.tolist())
+            for name, array in found.arrays.items()
+        }
+        return cls(arrays=arrays, steps_run=found.steps_run, fooled_by=found.fooled_by)
+
+    def evaluated(self) -> Evaluated:
+        arrays = {name: np.array(a.values, a.dtype) for name, a in self.arrays.items()}
+        return Evaluated(arrays, self.steps_run, self.fooled_by)
+
+
+def merged(chunks: Sequence[Evaluated]) -> Evaluated:
+    """All chunks together."""
+    fooled = {name: sum(chunk.fooled_by.get(name, 0) for chunk in chunks) for name in FOOLED_BY}
+    return Evaluated(
+        arrays={
+            name: np.concatenate([chunk.arrays[name] for chunk in chunks])
+            for name in chunks[0].arrays
+        },
+        steps_run=sum(chunk.steps_run for chunk in chunks),
+        fooled_by={name: count for name, count in fooled.items() if count},
+    )
 
 
 def subset(test: ImageSet, images: int | None) -> ImageSet:

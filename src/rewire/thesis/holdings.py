@@ -15,11 +15,11 @@ from rewire.pipeline.made import PROVENANCE, read_config
 from rewire.pipeline.paths import CONF
 from rewire.reporting.table_spec import TableSpec
 from rewire.thesis.document import THESIS
-from rewire.thesis.shown import EXAMINED, derived
+from rewire.thesis.metrics import Evaluation, Training
+from rewire.thesis.shown import EXAMINED, Result, is_of, measured
 
 REWIRE = ("random", "l2", "weighted", "vector")  # order of strategies; others follow
 STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a standard cell, no variant
-Row = Mapping[str, Any]
 
 
 def finished(source: Path, stage: str) -> list[str]:
@@ -52,7 +52,7 @@ def specifications() -> list[Path]:
     ]
 
 
-def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
+def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Result]]) -> list[Result]:
     """Of the results of every cell, `rows`, those that a table is about.
 
     Tables that name no cells are about the standard ones: a variant has the same axes.
@@ -64,18 +64,20 @@ def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
 def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
     training = source / "train" / name
-    config, trained = read_config(training), read_json(training / METRICS)
+    config, trained = read_config(training), Training.read(training / METRICS)
     path = training / PROVENANCE
     provenance = read_json(path) if path.is_file() else {}  # the pipeline does not keep it
-    robust = (derived(source, "evaluate", name, EXAMINED) or {}).get("robust", {})
+    evaluation = measured(source / "evaluate" / name, Evaluation)
+    current = evaluation and is_of(source, "evaluate", name, EXAMINED)
+    robust = evaluation.trained.robust if evaluation and current else None
     return {
         "cell": name,
         "epochs": config["trainer"]["epochs"],
-        "connected": trained["connected"],
-        "clean %": trained["clean"]["accuracy"],
-        "robust %": robust.get("accuracy"),
-        "attacked": robust.get("total"),
-        "zero vectors %": trained["structure"]["zero_vectors"]["percent"],
-        "growth / K": trained["births"] / trained["budget"],
+        "connected": trained.connected,
+        "clean %": trained.clean.accuracy,
+        "robust %": robust and robust.accuracy,
+        "attacked": robust and robust.total,
+        "zero vectors %": trained.structure.zero_vectors.percent,
+        "growth / K": trained.growth / trained.budget,
         "training, s": provenance.get("seconds"),
     }

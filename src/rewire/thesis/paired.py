@@ -74,8 +74,8 @@ def write_paired(
     rows = paired_rows(comparisons(base, axes))
     left_out = outdated(base, axes)
     write_paired_table(rows, folder, profile=profile.name, note=profile.note, outdated=left_out)
-    tracker.table(NAME, list(COLUMNS), [[row[column] for column in COLUMNS] for row in rows])
-    verdicts = Counter(row["verdict"].partition(":")[0] for row in rows)
+    tracker.table(NAME, list(COLUMNS), [[getattr(row, c) for c in COLUMNS] for row in rows])
+    verdicts = Counter(row.verdict.partition(":")[0] for row in rows)
     found = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
     print(f"\n{NAME}: {len(rows)} comparisons{': ' + found if rows else ''}")
     for again in left_out:

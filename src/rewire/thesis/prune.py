@@ -11,11 +11,12 @@ from rewire.files import write_json
 from rewire.models.artifact import description, save_network
 from rewire.models.plain import open_network
 from rewire.pipeline.cell import Cell
-from rewire.pipeline.document import WEIGHTS
+from rewire.pipeline.document import METRICS, WEIGHTS
 from rewire.pipeline.run_cell import run_cell
 from rewire.pruning.batchnorm import reestimate_batchnorm
 from rewire.pruning.lonely import prune_lonely
 from rewire.thesis.configuration import Configuration
+from rewire.thesis.metrics import Pruning
 
 METHODS = {"lonely": prune_lonely}
 
@@ -38,15 +39,15 @@ def prune(cell: Cell[Configuration]) -> list[str]:
         reestimate_batchnorm(model, EvalBatches(training, batch_size=500))
     total = sum(removed.values())
     connected = sum(int((weight != 0).sum()) for weight in weights.values())
-    metrics = {
-        "removed": removed,
-        "removed_total": total,
-        "connected_before": connected,
-        "connected_after": connected - total,
-        "reestimated_batchnorm": options.reestimate_batchnorm,
-    }
+    metrics = Pruning(
+        removed=removed,
+        removed_total=total,
+        connected_before=connected,
+        connected_after=connected - total,
+        reestimated_batchnorm=options.reestimate_batchnorm,
+    ).as_json()
     save_network(folder / WEIGHTS, model, spec=spec)
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / METRICS, metrics)
     tracker.summary(metrics)
     tracker.artifact(
         f"pruned-{folder.name}",
@@ -56,4 +57,4 @@ def prune(cell: Cell[Configuration]) -> list[str]:
         inputs=cell.lineage({"trained": trained}),
     )
     print(f"removed {total:,} of {connected:,} weights, alone in their vectors")
-    return [WEIGHTS, "metrics.json"]
+    return [WEIGHTS, METRICS]

@@ -3,73 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import yaml
+from pydantic import Field
 
-from rewire.files import read_json
+from rewire.evaluation.statistics import Accuracy
 from rewire.pipeline.cell import VARIANTS
 from rewire.pipeline.document import LAST, LEDGER, METRICS, SELECTIONS, WEIGHTS
 from rewire.pipeline.made import command_for, is_current, read_config
+from rewire.record import Record
+from rewire.reporting import build_table
+from rewire.structure.report import StructureReport
+from rewire.thesis.metrics import Evaluation, Examination, Structure, Training
+from rewire.training.metrics import Selected
 
 OF_EVALUATION = ("clean", "robust")  # measures that stage `evaluate` leaves
 OF_TRAINING = ("clean", "selections", "structure")  # measures that a training leaves itself
 EXAMINED = "trained"  # variant that stage `audit` examines
+R = TypeVar("R", bound=Record)
 
 
-def results(base: Path, name: str, profile: str) -> Iterator[dict[str, Any]]:
-    """One result per variant of a finished cell, in the form that `build_table` takes."""
+class Metrics(Record):
+    """What is known of one network; not given where nothing was measured or that is outdated."""
+
+    clean: Accuracy | None = None
+    robust: Accuracy | None = None
+    selections: dict[str, Selected] = Field(default_factory=dict)
+    structure: StructureReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(build_table.Result):
+    """A variant of a cell's network.
+
+    Attributes:
+        folder: name of the cell.
+        cell: the same without the seed.
+        stages: part of `metrics` → stage that measured it.
+        sparsity, objective, rewire, variant: what tables select by.
+    """
+
+    folder: str
+    cell: str
+    stages: Mapping[str, str]
+    sparsity: float
+    objective: str
+    rewire: str
+    variant: str
+    metrics: Metrics
+
+
+def results(base: Path, name: str, profile: str) -> Iterator[Result]:
+    """One result per variant of a finished cell."""
     training = base / "train" / name
     try:
         config = read_config(training)
     except OSError:
         return
-    trained = measured(training)
+    trained = measured(training, Training)
     examination = examination_of(base, name)
+    evaluation = measured(base / "evaluate" / name, Evaluation)
+    structure = measured(base / "structure" / name, Structure)
     for variant in VARIANTS:
-        evaluation = derived(base, "evaluate", name, variant)
-        structure = derived(base, "structure", name, variant)
-        metrics = dict(evaluation or {})
-        stages = dict.fromkeys(metrics, "evaluate")
-        if structure:
-            metrics["structure"], stages["structure"] = structure, "structure"
+        own = variant == EXAMINED
+        # What a training says of itself stands until later stages have run.
+        found = {k: (getattr(trained, k), "train") for k in OF_TRAINING if own and trained}
         outdated: dict[str, str] = {}
-        if evaluation is None:
-            again = command_for(base / "evaluate" / name)
-            outdated |= dict.fromkeys(OF_EVALUATION, again)
-        if structure is None:
-            outdated["structure"] = command_for(base / "structure" / name)
-        if variant == EXAMINED:
-            # What a training says of itself stands until later stages have run.
-            own = {key: trained[key] for key in OF_TRAINING if key in trained}
-            metrics, stages = own | metrics, dict.fromkeys(own, "train") | stages
-        yield {
-            "folder": name,
-            "stages": stages,  # which one measured each metric
-            "cell": name.replace(f"-seed{config['seed']}", "", 1),
-            "sparsity": config["sparsity"],
-            "objective": config["objective"]["name"],
-            "rewire": config["rewire"]["name"],
-            "seed": config["seed"],
-            "variant": variant,
-            "profile": profile,
-            "metrics": metrics,
-            "outdated": outdated,
-            "flags": examination.get("flags") if variant == EXAMINED else None,
-            "examined": fewest_images(examination) if variant == EXAMINED else None,
-        }
-
-
-def derived(base: Path, stage: str, name: str, variant: str) -> dict[str, Any] | None:
-    """What a stage measured on a variant of a cell's network, empty if it has not run.
-
-    None if that was another network than the one that is there.
-    """
-    found = measured(base / stage / name)
-    if not found:
-        return {}
-    return found.get(variant, {}) if is_of(base, stage, name, variant) else None
+        for stage, measures, keys in (
+            ("evaluate", evaluation, OF_EVALUATION),
+            ("structure", structure, ("structure",)),
+        ):
+            if measures is None:
+                continue
+            if not is_of(base, stage, name, variant):
+                outdated |= dict.fromkeys(keys, command_for(base / stage / name))
+            elif network := getattr(measures, variant):
+                whole = stage == "structure"
+                found |= {k: (network if whole else getattr(network, k), stage) for k in keys}
+        yield Result(
+            folder=name,
+            cell=name.replace(f"-seed{config['seed']}", "", 1),
+            stages={key: stage for key, (_, stage) in found.items()},
+            sparsity=config["sparsity"],
+            objective=config["objective"]["name"],
+            rewire=config["rewire"]["name"],
+            seed=config["seed"],
+            variant=variant,
+            profile=profile,
+            metrics=Metrics(**{key: value for key, (value, _) in found.items()}),
+            outdated=outdated,
+            flags=examination.flags if own and examination else None,
+            examined=fewest_images(examination) if own and examination else None,
+        )
 
 
 def is_of(base: Path, stage: str, name: str, variant: str) -> bool:
@@ -88,21 +116,20 @@ def is_of(base: Path, stage: str, name: str, variant: str) -> bool:
     )
 
 
-def fewest_images(examination: Mapping[str, Any]) -> int | None:
-    """The images that every check of an examination has looked at; None without an examination."""
-    autoattack = examination.get("checks", {}).get("autoattack", {})
-    counts = [found["images"] for found in (examination, autoattack) if "images" in found]
-    return min(counts, default=None)
+def fewest_images(examination: Examination) -> int:
+    """The images that every check of an examination has looked at."""
+    autoattack = examination.checks.autoattack
+    return min(examination.images, autoattack.images if autoattack else examination.images)
 
 
-def measured(folder: Path) -> dict[str, Any]:
-    """Metrics of a cell's stage; empty if it has not run."""
+def measured(folder: Path, kind: type[R]) -> R | None:
+    """Metrics of a cell's stage; None if it has not run."""
     path = folder / METRICS
-    return read_json(path) if path.is_file() else {}
+    return kind.read(path) if path.is_file() else None
 
 
-def examination_of(base: Path, name: str) -> dict[str, Any]:
-    """What stage `audit` found on a cell; empty if not on the network and ledger that are there."""
+def examination_of(base: Path, name: str) -> Examination | None:
+    """What stage `audit` found on a cell; None if not on the network and ledger that are there."""
     ledger = {"evaluate": base / "evaluate" / name / LEDGER}
     current = is_of(base, "audit", name, EXAMINED) and is_current(base / "audit" / name, ledger)
-    return measured(base / "audit" / name) if current else {}
+    return measured(base / "audit" / name, Examination) if current else None

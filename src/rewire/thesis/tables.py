@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,7 +24,7 @@ from rewire.thesis.configuration import Configuration
 from rewire.thesis.document import THESIS
 from rewire.thesis.paired import write_paired
 from rewire.thesis.report.matrix_figures import density_plot, matrix_plot
-from rewire.thesis.shown import results
+from rewire.thesis.shown import EXAMINED, Metrics, Result, results
 from rewire.tracking import Tracker
 
 # Figures of the thesis: number, experiment, dense layer (its "layer 8" is the first of them).
@@ -61,24 +60,23 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
 
-def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[dict[str, Any]]:
+def collect(base: Path, axes: dict[str, list], profile: str) -> Iterator[Result]:
     """The results of all finished cells of the matrix; a table says which were not run."""
     for name in cells(axes):
         yield from results(base, name, profile)
 
 
-def numbers(
-    results: Sequence[Mapping[str, Any]], axes: dict[str, list]
-) -> dict[str, dict[str, float | None]]:
+def numbers(results: Sequence[Result], axes: dict[str, list]) -> dict[str, dict[str, float | None]]:
     """Cell → what is asked first of its trained network, in percent."""
-    found = {r["folder"]: r["metrics"] for r in results if r["variant"] == "trained"}
+    found = {r.folder: r.metrics for r in results if r.variant == EXAMINED}
 
     def of(cell: str) -> dict[str, float | None]:
-        metrics = found.get(cell, {})
+        metrics = found.get(cell, Metrics())
+        structure = metrics.structure
         return {
-            "clean": metrics.get("clean", {}).get("accuracy"),
-            "robust": metrics.get("robust", {}).get("accuracy"),
-            "zero vectors": metrics.get("structure", {}).get("zero_vectors", {}).get("percent"),
+            "clean": metrics.clean.accuracy if metrics.clean else None,
+            "robust": metrics.robust.accuracy if metrics.robust else None,
+            "zero vectors": structure.zero_vectors.percent if structure else None,
         }
 
     return {cell: of(cell) for cell in cells(axes)}

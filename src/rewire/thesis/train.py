@@ -11,6 +11,7 @@ from rewire.pipeline.document import HISTORY, LAST, METRICS, SELECTIONS, WEIGHTS
 from rewire.pipeline.run_cell import as_csv, run_cell
 from rewire.structure.report import structure_report
 from rewire.thesis.configuration import Configuration
+from rewire.thesis.metrics import Training
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -31,19 +32,21 @@ def work(cell: Cell[Configuration]) -> list[str]:
         report=lambda line: print(line, flush=True),
     )
     weights = {name: weight.numpy() for name, weight in trained.model.weights().items()}
-    structure = structure_report(
-        weights, growth=trained.metrics["births"], budget=trained.metrics["budget"]
-    )
-    metrics = trained.metrics | {"structure": structure}
+    found = trained.metrics
+    structure = structure_report(weights, growth=found.growth, budget=found.budget)
+    metrics = Training(**dict(found), structure=structure)
     spec = description(cell.config.model)
     save_network(folder / SELECTIONS[LAST], trained.model, spec=spec)
     for name, network in trained.selected.items():
         save_network(folder / SELECTIONS[name], network, spec=spec)
-    write_json(folder / METRICS, metrics)
+    write_json(folder / METRICS, metrics.as_json())
     write_text(folder / HISTORY, as_csv(trained.history))
-    tracker.summary({key: value for key, value in metrics.items() if key != "structure"})
+    tracker.summary(found.as_json())
     tracker.artifact(
-        f"weights-{folder.name}", type="model", files=[folder / WEIGHTS], metadata=metrics["clean"]
+        f"weights-{folder.name}",
+        type="model",
+        files=[folder / WEIGHTS],
+        metadata=found.clean.as_json(),
     )
-    print(f"clean test accuracy {metrics['clean']['accuracy']:.2f} %")
+    print(f"clean test accuracy {found.clean.accuracy:.2f} %")
     return [*(SELECTIONS[name] for name in (LAST, *trained.selected)), METRICS, HISTORY]

@@ -13,7 +13,8 @@ import torch
 
 from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.load import load_images
-from rewire.evaluation.accuracy import counted, percent, predict_correct
+from rewire.evaluation.accuracy import percent, predict_correct
+from rewire.evaluation.statistics import Accuracy
 from rewire.models.dense import DenseNetwork, build_dense
 from rewire.progress import time_left
 from rewire.registry import HEADS
@@ -23,6 +24,7 @@ from rewire.training.device import choose_device, choose_precision, use_threads
 from rewire.training.finite import Finite
 from rewire.training.lean import pl
 from rewire.training.lightning import fit
+from rewire.training.metrics import DenseMetrics, Row
 from rewire.training.settings import DenseTraining
 
 EVALUATION_BATCH = 500
@@ -33,8 +35,8 @@ class TrainedDense:
     """Result of a training: the network after the last step and its numbers."""
 
     model: DenseNetwork
-    metrics: dict[str, Any]
-    history: list[dict[str, Any]]
+    metrics: DenseMetrics
+    history: list[Row]
 
 
 def train_dense(
@@ -102,12 +104,12 @@ def train_dense(
         max_steps=steps,
     )
     model.to(device).eval()
-    metrics: dict[str, Any] = {}
+    accuracies = {}
     for name, images in (("clean", judged), ("validation", held_out)):
         if len(images):
             correct = predict_correct(model, images)
-            metrics[name] = counted(int(correct.sum()), len(correct))
-    metrics |= {"steps": steps, "selection": "last step", "precision": precision}
+            accuracies[name] = Accuracy.counted(int(correct.sum()), len(correct))
+    metrics = DenseMetrics(**accuracies, steps=steps, selection="last step", precision=precision)
     return TrainedDense(model.cpu(), metrics, progress.rows)
 
 
@@ -122,7 +124,7 @@ class Progress(pl.Callback):
         self, held_out: EvalBatches, *, tracker: Tracker, every: int, report: Callable[[str], None]
     ) -> None:
         self.held_out, self.tracker, self.every, self.report = held_out, tracker, every, report
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self._losses: list[torch.Tensor] = []
         self._started = time.perf_counter()
 
@@ -132,7 +134,7 @@ class Progress(pl.Callback):
         if step % self.every and step != trainer.max_steps:
             return
         loss = float(torch.stack(self._losses).double().mean())
-        row = {"step": step, "train_loss": round(loss, 8)}
+        row: Row = {"step": step, "train_loss": round(loss, 8)}
         if len(self.held_out):
             correct = predict_correct(module.model, self.held_out)
             row["validation_accuracy"] = round(percent(correct), 6)

@@ -14,6 +14,7 @@ from rewire.progress import time_left
 from rewire.tracking import Tracker
 from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.lean import pl
+from rewire.training.metrics import Row
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import Selections
 
@@ -56,7 +57,7 @@ class History(pl.Callback):
         self.tracker = tracker
         self.log_every = log_every
         self.report = report
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self._steps: list[dict[str, Tensor]] = []
         self._growth_before = 0
         self._started = time.perf_counter()
@@ -84,7 +85,7 @@ class History(pl.Callback):
         layers, last = module.model.layers, self.rewiring.last
         growth = int(torch.as_tensor(self.rewiring.growth).sum())
         zero = zero_vector_counts(last.connected, layers)
-        row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name in self._steps[0]:
             mean = torch.stack([step[name].float() for step in self._steps]).mean()
             row[f"train_{name}"] = round(float(mean), 6)

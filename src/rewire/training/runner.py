@@ -14,7 +14,8 @@ from rewire.data.batches import EvalBatches, TrainBatches
 from rewire.data.images import ImageSet
 from rewire.data.load import load_images
 from rewire.engine.choice import set_engine
-from rewire.evaluation.accuracy import counted, predict_correct
+from rewire.evaluation.accuracy import predict_correct
+from rewire.evaluation.statistics import Accuracy
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
 from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseNetwork
@@ -25,6 +26,7 @@ from rewire.training.finite import Finite
 from rewire.training.fixed_mask import FixedConnectivity
 from rewire.training.history import History
 from rewire.training.lightning import fit
+from rewire.training.metrics import Row, Selected, SparseMetrics
 from rewire.training.module import SparseClassifier
 from rewire.training.rewiring import Rewiring
 from rewire.training.selection import LAST, Selections
@@ -39,8 +41,8 @@ class Trained:
     """
 
     model: SparseNetwork
-    metrics: dict[str, Any]
-    history: list[dict[str, Any]]
+    metrics: SparseMetrics
+    history: list[Row]
     selected: dict[str, dict[str, Tensor]]
 
 
@@ -82,31 +84,28 @@ def train(
     )
     model, rewiring = fitted.model, fitted.rewiring
     model.to(device).eval()
-    clean = counted(*count_correct(model, fitted.test, device))
+    clean = count_correct(model, fitted.test, device)
     best = fitted.selections.best
-    metrics = {
-        "clean": clean,
-        "budget": rewiring.budget,
-        "connected": int((model.flat_weights() != 0).sum()),
-        "births": int(torch.as_tensor(rewiring.growth).sum()),
-        "surplus_steps": rewiring.surplus_steps,
-        "largest_surplus": rewiring.largest_surplus,
-        "steps": fitted.steps,
-        "selections": {LAST: {"epoch": config.trainer.epochs, "clean": clean}}
-        | {
-            name: {"epoch": kept["epoch"], "clean": counted(kept["correct"], kept["total"])}
-            for name, kept in best.items()
-        },
-        "precision": fitted.precision,
-        "engine": fitted.engine,
-    }
+    metrics = SparseMetrics(
+        clean=clean,
+        budget=rewiring.budget,
+        connected=int((model.flat_weights() != 0).sum()),
+        growth=int(torch.as_tensor(rewiring.growth).sum()),
+        surplus_steps=rewiring.surplus_steps,
+        largest_surplus=rewiring.largest_surplus,
+        steps=fitted.steps,
+        selections={LAST: Selected(epoch=config.trainer.epochs, clean=clean)}
+        | {name: Selected(epoch=kept.epoch, clean=kept.clean) for name, kept in best.items()},
+        precision=fitted.precision,
+        engine=fitted.engine,
+    )
     return Trained(model.cpu(), metrics, fitted.history.rows, fitted.selections.tensors())
 
 
-def count_correct(model: SparseNetwork, images: ImageSet, device: torch.device) -> tuple[int, int]:
-    """(correct, total) of a network on images, in full float32."""
+def count_correct(model: SparseNetwork, images: ImageSet, device: torch.device) -> Accuracy:
+    """Accuracy of a network on images, in full float32."""
     correct = predict_correct(model, EvalBatches(images, batch_size=500, device=device))
-    return int(correct.sum()), len(correct)
+    return Accuracy.counted(int(correct.sum()), len(correct))
 
 
 def fit_network(

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from rewire.evaluation.statistics import Accuracy
 from rewire.models.artifact import network_tensors
 from rewire.training.lean import pl
 
 LAST, BEST_VALIDATION, BEST_TEST = "last", "best_validation", "best_test"
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The best epoch so far: its score in %, its test images, the tensors of its network."""
+
+    epoch: int
+    score: float
+    correct: int
+    total: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def clean(self) -> Accuracy:
+        return Accuracy.counted(self.correct, self.total)
 
 
 class Selections(pl.Callback):
@@ -22,53 +39,52 @@ class Selections(pl.Callback):
 
     Args:
         names: what to keep, of `BEST_VALIDATION` (needs held-out images) and `BEST_TEST`.
-        count: module → (correct, total) on the test images.
+        count: module → its accuracy on the test images.
 
     Attributes:
-        best: name → {"epoch", "score" in %, "correct" and "total" on the test images, "tensors" of
-            the network}.
+        best: name → what is kept.
         row: what the last epoch adds to its history.
     """
 
-    def __init__(self, names: Sequence[str], *, count: Callable[[Any], tuple[int, int]]) -> None:
+    def __init__(self, names: Sequence[str], *, count: Callable[[Any], Accuracy]) -> None:
         self.names = tuple(names)
         self.count = count
-        self.best: dict[str, dict[str, Any]] = {}
+        self.best: dict[str, Kept] = {}
         self.row: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        counted: tuple[int, int] | None = None
+        clean: Accuracy | None = None
         scores: dict[str, float] = {}
         if BEST_TEST in self.names:
-            counted = self.count(module.model)
-            scores[BEST_TEST] = 100 * counted[0] / counted[1]
+            clean = self.count(module.model)
+            scores[BEST_TEST] = clean.accuracy
         validation = trainer.callback_metrics.get("validation/accuracy")
         if BEST_VALIDATION in self.names and validation is not None:
             scores[BEST_VALIDATION] = float(validation)
         better = [
             name
             for name, score in scores.items()
-            if name not in self.best or score > self.best[name]["score"]
+            if name not in self.best or score > self.best[name].score
         ]
         if better:
-            correct, total = counted or self.count(module.model)
+            clean = clean or self.count(module.model)
             tensors = network_tensors(module.model)
             for name in better:
-                self.best[name] = {
-                    "epoch": trainer.current_epoch + 1,
-                    "score": scores[name],
-                    "correct": correct,
-                    "total": total,
-                    "tensors": tensors,
-                }
+                self.best[name] = Kept(
+                    epoch=trainer.current_epoch + 1,
+                    score=scores[name],
+                    correct=clean.correct,
+                    total=clean.total,
+                    tensors=tensors,
+                )
         self.row = {"test_accuracy": scores[BEST_TEST]} if BEST_TEST in scores else {}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Name → tensors of the kept network."""
-        return {name: kept["tensors"] for name, kept in self.best.items()}
+        return {name: kept.tensors for name, kept in self.best.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": {name: vars(kept) for name, kept in self.best.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = dict(state["best"])
+        self.best = {name: Kept(**kept) for name, kept in state["best"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rewire.article.report.runs import (
@@ -17,6 +18,8 @@ from rewire.article.report.runs import (
     kept_ratios,
     mean,
 )
+from rewire.evaluation.statistics import Accuracy
+from rewire.reporting.build_table import Result
 
 NETWORK = "ann"
 METHODS = ("absolute", "activated", "combined")
@@ -28,7 +31,17 @@ STEPS = (("absolute", CLEAN), ("activated", "absolute"))  # what `CLAIM` compare
 Raw = Run | Mapping[str, Any]
 
 
-def table1_results(runs: Iterable[Raw]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Performance(Result):
+    """A result with the fields that Table 1 selects by."""
+
+    head: str
+    evaluation: str
+    pruning: str
+    column: str
+
+
+def table1_results(runs: Iterable[Raw]) -> list[Performance]:
     """Results for `build_table` with conf/article/table/article_table1.yaml.
 
     Accuracies of one draw keep their counts, so that one seed gets a Wilson interval; several draws
@@ -51,15 +64,18 @@ def table1_results(runs: Iterable[Raw]) -> list[dict[str, Any]]:
         }
         pruned |= {(f"{method} matched", "E1"): matched_points(run, method) for method in METHODS}
         for (pruning, evaluation), points in pruned.items():
-            fields = {
-                "pruning": pruning,
-                "evaluation": evaluation,
-                "head": run.head,
-                "seed": run.seed,
-                "profile": run.profile,
-            }
-            for column, metric in _columns(points, run.vectors).items():
-                results.append({**fields, "column": column, "metrics": {"test": metric}})
+            results += [
+                Performance(
+                    pruning=pruning,
+                    evaluation=evaluation,
+                    head=run.head,
+                    seed=run.seed,
+                    profile=run.profile,
+                    column=column,
+                    metrics={"test": metric},
+                )
+                for column, metric in _columns(points, run.vectors).items()
+            ]
     return results
 
 
@@ -168,16 +184,16 @@ def clean_accuracy(points: Sequence[Point]) -> float | None:
     return _share(_draws(points, CLEAN))
 
 
-def _columns(points: Sequence[Point], vectors: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _columns(
+    points: Sequence[Point], vectors: Sequence[str]
+) -> dict[str, Accuracy | dict[str, float]]:
     """Column → metric; columns without results are left out."""
-    metrics = {}
+    metrics: dict[str, Accuracy | dict[str, float]] = {}
     for column in (CLEAN, *vectors):
         draws = _draws(points, column)
         if len(draws) == 1:
             correct, total = draws[0]
-            metrics[column] = {
-                "correct": correct, "total": total, "accuracy": 100 * correct / total,
-            }  # fmt: skip
+            metrics[column] = Accuracy.counted(correct, total)
         elif draws:
             metrics[column] = {"accuracy": 100 * _share(draws)}
     if (over_vectors := mean_of_vectors(points, vectors)) is not None:

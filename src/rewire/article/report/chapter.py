@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewire.article.document import ARTICLE, NAME
-from rewire.article.report.best_performance import NETWORK, ordering, table1_results
+from rewire.article.report.best_performance import NETWORK, Performance, ordering, table1_results
 from rewire.article.report.charts import article_training, curves_gallery
 from rewire.article.report.findings import article_findings
 from rewire.article.report.published_curves import load_plot
@@ -49,13 +49,13 @@ def read_article(state: Results) -> Article | None:
     runs = runs_of(found)
     claims = scored(found, runs)
 
-    def locate(result: Mapping[str, Any], metric: str) -> Location:
+    def locate(result: Performance, metric: str) -> Location:
         # What is chosen at matched accuracy is read off the curves.
-        point, evaluation, column = (result[key] for key in ("pruning", "evaluation", "column"))
+        point, evaluation, column = result.pruning, result.evaluation, result.column
         matched = point.endswith("matched")
         return state.locate(
             "article_curves",
-            f"{NETWORK}-{result['head']}-seed{result['seed']}",
+            f"{NETWORK}-{result.head}-seed{result.seed}",
             file="curves.csv" if matched else "metrics.json",
             place=f"{'curve' if matched else 'point'} {point}, {evaluation}, column {column}",
         )

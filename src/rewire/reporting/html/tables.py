@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rewire.reporting.build_table import build_table, measurements
+from rewire.evaluation.statistics import Accuracy
+from rewire.reporting.build_table import R, build_table, measurements
 from rewire.reporting.table import NOT_RUN, Cell, Table
 from rewire.reporting.table_spec import TableSpec
 
@@ -38,13 +38,13 @@ class Source:
     Attributes:
         seed: of the training.
         value: in the table's unit.
-        counts: (correct images, images), None if it is not counted over images.
+        accuracy: behind it, None if it is not counted over images.
         location: where it was read.
     """
 
     seed: int
     value: float
-    counts: tuple[int, int] | None
+    accuracy: Accuracy | None
     location: Location
 
 
@@ -93,17 +93,13 @@ def _any_run(numbers: Iterable[Number]) -> bool:
     return any(number.cell.verdict != NOT_RUN for number in numbers)
 
 
-Locate = Callable[[Mapping[str, Any], str], Location]
-"""(result, metric of the row) → where the result was read."""
-
-
 def table_view(
     spec: TableSpec,
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[R],
     *,
     profile: str,
     note: str,
-    locate: Locate,
+    locate: Callable[[R, str], Location],
 ) -> TableView:
     """Fill a table as `build_table` does, and keep the results behind every number.
 
@@ -111,19 +107,19 @@ def table_view(
         spec: the table.
         results: as `build_table` takes them.
         profile, note: of `build_table`.
-        locate: finds the file of a result.
+        locate: (result, metric of the row) → where the result was read.
     """
     table = build_table(spec, results, profile=profile, note=note)
-    shown = [result for result in results if result["profile"] == profile]
+    shown = [result for result in results if result.profile == profile]
     rows = tuple(
         tuple(
             Number(
                 cell,
                 tuple(
                     Source(
-                        seed=part.result["seed"],
+                        seed=part.result.seed,
                         value=part.value,
-                        counts=part.counts,
+                        accuracy=part.accuracy,
                         location=locate(part.result, row.metric),
                     )
                     for part in measurements(spec, row, column, shown)

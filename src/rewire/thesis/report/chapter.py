@@ -22,12 +22,13 @@ from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.document import NAME, THESIS
 from rewire.thesis.holdings import REWIRE, axes_of, finished, overview, shown_in, specifications
+from rewire.thesis.metrics import Examination
 from rewire.thesis.paired import comparisons
 from rewire.thesis.report.charts import sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
 from rewire.thesis.report.paired_table import TITLE, explanation, paired_rows, shown
-from rewire.thesis.shown import examination_of, results
+from rewire.thesis.shown import Result, examination_of, results
 from rewire.thesis.tables import FIGURES, weights_of
 
 LARGEST = 5_000_000  # characters of packed weights on the page
@@ -71,15 +72,15 @@ def read_thesis(state: Results) -> Thesis | None:
 
 
 def _tables(
-    state: Results, rows: Mapping[str, Sequence[Mapping[str, Any]]], profile: Profile
+    state: Results, rows: Mapping[str, Sequence[Result]], profile: Profile
 ) -> tuple[tuple[TableView, ...], tuple[TableView, ...]]:
     """The thesis's own tables, and those of variants that were run."""
 
-    def locate(result: Mapping[str, Any], metric: str) -> Location:
-        stage, variant = result["stages"][metric.partition(".")[0]], result["variant"]
+    def locate(result: Result, metric: str) -> Location:
+        stage = result.stages[metric.partition(".")[0]]
         own = metric.removeprefix("structure.") if stage == "structure" else metric
-        place = own if stage == "train" else f"{variant}.{own}"
-        return state.locate(stage, result["folder"], place=place)
+        place = own if stage == "train" else f"{result.variant}.{own}"
+        return state.locate(stage, result.folder, place=place)
 
     own, further = [], []
     for path in specifications():
@@ -170,8 +171,8 @@ def figures(matrices: Iterable[Matrices]) -> tuple[Figure, ...]:
     )
 
 
-def _grouped(audits: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _grouped(audits: Mapping[str, Examination]) -> dict[str, dict[str, Examination]]:
+    found: dict[str, dict[str, Examination]] = {}
     for name, metrics in audits.items():
         training, strategy = split(name)
         seed = NAME.fullmatch(name)
@@ -184,22 +185,22 @@ def _grouped(audits: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _checks(audits: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+def _checks(audits: Mapping[str, Examination]) -> Iterable[dict[str, Any]]:
     """One row per examined cell: what else was tried, in images, and the flags."""
     for name, found in audits.items():
-        checks = found["checks"]
-        gradients = checks.get("input_gradients", {})
-        transfer, auto = checks.get("transfer", {}), checks.get("autoattack", {})
+        checks = found.checks
+        noise, transfer, auto = checks.random_noise, checks.transfer, checks.autoattack
         yield {
             "cell": name,
-            "images": found["images"],
-            "clean right": found["clean"],
-            "right under the attack": found["robust"],
-            "under plain noise": checks.get("random_noise", {}).get("correct"),
-            "under another network's images": transfer.get("correct"),
-            "fooled by these alone": transfer.get("beyond"),
-            "fooled through dead ReLUs alone": checks.get("straight_through", {}).get("beyond"),
-            "gradients all zero": gradients.get("all_zero"),
-            "under AutoAttack": auto.get("correct"),
-            "flags": "; ".join(flag["reason"] for flag in found["flags"]) or "none",
+            "images": found.images,
+            "clean right": found.clean,
+            "right under the attack": found.robust,
+            "under plain noise": noise and noise.correct,
+            "under another network's images": transfer and transfer.correct,
+            "fooled by these alone": transfer and transfer.beyond,
+            "fooled through dead ReLUs alone": checks.straight_through
+            and checks.straight_through.beyond,
+            "gradients all zero": checks.input_gradients and checks.input_gradients.all_zero,
+            "under AutoAttack": auto and auto.correct,
+            "flags": "; ".join(flag.reason for flag in found.flags) or "none",
         }

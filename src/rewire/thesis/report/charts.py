@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rewire.reporting.html.charts import Seeds, line
 from rewire.reporting.html.model import Chart, Gallery, Group, Panel, Series
+from rewire.thesis.metrics import Examination
 
 DENSITY = "density_"
-
-
-SWEEPS = (  # check of the examination, what it varies, in words, label of the axis
-    ("epsilon_sweep", "epsilons", "radius", "radius ε, 1/255"),
-    ("step_sweep", "steps", "steps", "steps, one start"),
-    ("restart_sweep", "restarts", "restarts", "restarts of the reported attack"),
-)
+SWEEPS = {  # check of the examination → what it varies, in words and as label of the axis
+    "epsilon_sweep": ("radius", "radius ε, 1/255"),
+    "step_sweep": ("steps", "steps, one start"),
+    "restart_sweep": ("restarts", "restarts of the reported attack"),
+}
 
 
 def training_gallery(histories: Mapping[str, Mapping[str, Seeds]]) -> Gallery:
@@ -63,23 +61,17 @@ def training_gallery(histories: Mapping[str, Mapping[str, Seeds]]) -> Gallery:
     return Gallery("training", ("training",), tuple(groups))
 
 
-def sanity_gallery(audits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Gallery:
+def sanity_gallery(audits: Mapping[str, Mapping[str, Examination]]) -> Gallery:
     """Training → strategy → metrics of stage `audit`: accuracy as the attack gets stronger."""
     groups = []
     for training, by_strategy in audits.items():
         panels = []
-        for check, varied, words, label in SWEEPS:
+        for check, (words, label) in SWEEPS.items():
             series = tuple(
-                Series(
-                    name,
-                    tuple(map(float, found["checks"][check][varied])),
-                    tuple(
-                        100 * k / found["checks"][check]["images"]
-                        for k in found["checks"][check]["correct"]
-                    ),
-                )
+                Series(name, tuple(map(float, values)), tuple(accuracy))
                 for name, found in by_strategy.items()
-                if check in found["checks"]
+                for sweep, values, accuracy in found.checks.sweeps()
+                if sweep == check
             )
             if series:
                 title = f"robust accuracy over {words}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from rewire.reporting.html.findings import (
     IN_PART,
@@ -18,12 +17,12 @@ from rewire.reporting.html.findings import (
 from rewire.reporting.html.model import OPEN, Finding
 from rewire.reporting.render import value_text
 from rewire.reporting.table import COMPARABLE_PROFILE, ENOUGH_IMAGES, ROBUST, Table
-
-Paired = Sequence[Mapping[str, Any]]
+from rewire.thesis.metrics import Examination
+from rewire.thesis.report.paired_table import Row
 
 
 def thesis_findings(
-    tables: Mapping[str, Table], paired: Paired, audits: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, Table], paired: Sequence[Row], audits: Sequence[Examination]
 ) -> tuple[Finding, ...]:
     """The thesis in a few sentences; those without data are left out.
 
@@ -74,18 +73,18 @@ def _order(table: Table | None) -> Finding | None:
     )
 
 
-def _pairs(paired: Paired, measure: str, question: str) -> Finding | None:
+def _pairs(paired: Sequence[Row], measure: str, question: str) -> Finding | None:
     """What comparing trained networks image by image says, corrected for their number."""
     rows = [
         row
         for row in paired
-        if (row["measure"], row["variant"]) == (measure, "trained") and row["p_holm"] is not None
+        if (row.measure, row.variant) == (measure, "trained") and row.p_holm is not None
     ]
     if not rows:
         return None
-    distinct = [row for row in rows if row["p_holm"] < 0.05]
-    widest = max(rows, key=lambda row: abs(row["difference"]))
-    counts = Counter(row["verdict"] for row in rows)
+    distinct = [row for row in rows if row.p_holm < 0.05]
+    widest = max(rows, key=lambda row: abs(row.difference))
+    counts = Counter(row.verdict for row in rows)
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     return Finding(
         text=f"{question} {len(distinct)} of {len(rows)} pairs of trained networks differ in "
@@ -93,8 +92,8 @@ def _pairs(paired: Paired, measure: str, question: str) -> Finding | None:
         verdict="measured at this scale",
         evidence=(
             f"By each pair's own interval, uncorrected: {kinds}. Largest difference: "
-            f"{widest['strategy']} minus {widest['baseline']} on {widest['cell']}, "
-            f"{widest['difference']:+.2f} points.",
+            f"{widest.strategy} minus {widest.baseline} on {widest.cell}, "
+            f"{widest.difference:+.2f} points.",
         ),
         anchor="thesis_paired",
     )
@@ -112,9 +111,9 @@ def _unexamined(table: Table | None) -> Finding | None:
     )
 
 
-def _examined(audits: Sequence[Mapping[str, Any]]) -> Finding:
-    flags = sum(len(found["flags"]) for found in audits)
-    fewest = min(found["images"] for found in audits)
+def _examined(audits: Sequence[Examination]) -> Finding:
+    flags = sum(len(found.flags) for found in audits)
+    fewest = min(found.images for found in audits)
     few = fewest < ENOUGH_IMAGES
     coarse = ": few, only a coarse fault shows" if few else ""
     networks = f"{len(audits)} {'network' if len(audits) == 1 else 'networks'}"

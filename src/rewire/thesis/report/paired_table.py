@@ -20,17 +20,12 @@ from rewire.evaluation.paired import (
     mcnemar,
 )
 from rewire.files import GAP, csv_text, write_json, write_text
+from rewire.record import Record
 from rewire.reporting.text_tables import markdown_table
 
 NAME = "thesis_paired"
 TITLE = "Rewiring strategies compared image by image"
 MCNEMAR, BOOTSTRAP = "McNemar", "bootstrap"
-COLUMNS = (
-    "cell", "variant", "measure", "strategy", "baseline", "difference", "ci95_low", "ci95_high",
-    "ci90_low", "ci90_high", "interval", "images", "seeds", "only_strategy", "only_baseline",
-    "test", "p", "p_holm", "verdict",
-)  # fmt: skip
-
 COMPARED = (
     "difference", "ci95_low", "ci95_high", "ci90_low", "ci90_high", "interval", "only_strategy",
     "only_baseline", "test", "p",
@@ -38,7 +33,43 @@ COMPARED = (
 """Columns that a pair with a network at chance does not have."""
 AT_CHANCE = "at chance"
 
-Row = dict[str, Any]
+
+class SeedTest(Record):
+    """McNemar's test of two networks of one seed."""
+
+    seed: int
+    difference: float
+    only_strategy: int
+    only_baseline: int
+    mcnemar_p: float
+
+
+class Row(Record):
+    """Two strategies compared; what the columns mean is said in `paired_rows`."""
+
+    cell: str
+    variant: str
+    measure: str
+    strategy: str
+    baseline: str
+    difference: float | None
+    ci95_low: float | None
+    ci95_high: float | None
+    ci90_low: float | None
+    ci90_high: float | None
+    interval: str | None
+    images: int
+    seeds: int
+    only_strategy: int | None
+    only_baseline: int | None
+    test: str | None
+    p: float | None
+    p_holm: float | None
+    verdict: str
+    per_seed: list[SeedTest]
+
+
+COLUMNS = tuple(name for name in Row.model_fields if name != "per_seed")
 
 
 @dataclass(frozen=True)
@@ -90,10 +121,10 @@ def paired_rows(
         InputError: for arrays that do not fit each other or the seeds.
     """
     rows = [_row(comparison, draws=draws, margin=margin) for comparison in comparisons]
-    tested = [row for row in rows if row["p"] is not None]
-    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = corrected
-    return rows
+    corrected = iter(holm([row.p for row in rows if row.p is not None]))
+    return [
+        row if row.p is None else row.model_copy(update={"p_holm": next(corrected)}) for row in rows
+    ]
 
 
 def paired_markdown(rows: Sequence[Row], *, note: str, margin: float = MARGIN) -> str:
@@ -107,7 +138,7 @@ def paired_markdown(rows: Sequence[Row], *, note: str, margin: float = MARGIN) -
 
 def paired_csv(rows: Sequence[Row]) -> str:
     """One line per row; what there is not is "n/a"."""
-    return csv_text(COLUMNS, ([_plain(row[column]) for column in COLUMNS] for row in rows))
+    return csv_text(COLUMNS, ([_plain(getattr(row, column)) for column in COLUMNS] for row in rows))
 
 
 def write_paired_table(
@@ -128,7 +159,12 @@ def write_paired_table(
         text += f"\nOutdated, hence left out: run `{command}`.\n"
     write_text(stem.with_suffix(".md"), text)
     write_text(stem.with_suffix(".csv"), paired_csv(rows))
-    value = {"table": NAME, "profile": profile, "margin": MARGIN, "rows": list(rows)}
+    value = {
+        "table": NAME,
+        "profile": profile,
+        "margin": MARGIN,
+        "rows": [row.as_json() for row in rows],
+    }
     write_json(stem.with_suffix(".json"), value)
     return [stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json")]
 
@@ -143,74 +179,75 @@ def _row(comparison: Comparison, *, draws: int, margin: float) -> Row:
         )
     tests = [mcnemar(a, b) for a, b in zip(ours, baseline, strict=True)]
     single = found.varies == IMAGES
-    row = {
-        "cell": comparison.cell,
-        "variant": comparison.variant,
-        "measure": comparison.measure,
-        "strategy": comparison.strategy,
-        "baseline": comparison.baseline,
-        "difference": found.difference,
-        "ci95_low": found.ci95[0],
-        "ci95_high": found.ci95[1],
-        "ci90_low": found.ci90[0],
-        "ci90_high": found.ci90[1],
-        "interval": found.varies,
-        "images": found.images,
-        "seeds": found.seeds,
-        "only_strategy": sum(test.only_a for test in tests),
-        "only_baseline": sum(test.only_b for test in tests),
-        "test": MCNEMAR if single else BOOTSTRAP,
-        "p": tests[0].p if single else found.p,
-        "p_holm": None,
-        "verdict": equivalence(found.ci90, ci95=found.ci95, margin=margin),
-        "per_seed": [
-            {
-                "seed": int(seed),
-                "difference": 100 * (test.only_a - test.only_b) / found.images,
-                "only_strategy": test.only_a,
-                "only_baseline": test.only_b,
-                "mcnemar_p": test.p,
-            }
+    row = Row(
+        cell=comparison.cell,
+        variant=comparison.variant,
+        measure=comparison.measure,
+        strategy=comparison.strategy,
+        baseline=comparison.baseline,
+        difference=found.difference,
+        ci95_low=found.ci95[0],
+        ci95_high=found.ci95[1],
+        ci90_low=found.ci90[0],
+        ci90_high=found.ci90[1],
+        interval=found.varies,
+        images=found.images,
+        seeds=found.seeds,
+        only_strategy=sum(test.only_a for test in tests),
+        only_baseline=sum(test.only_b for test in tests),
+        test=MCNEMAR if single else BOOTSTRAP,
+        p=tests[0].p if single else found.p,
+        p_holm=None,
+        verdict=equivalence(found.ci90, ci95=found.ci95, margin=margin),
+        per_seed=[
+            SeedTest(
+                seed=int(seed),
+                difference=100 * (test.only_a - test.only_b) / found.images,
+                only_strategy=test.only_a,
+                only_baseline=test.only_b,
+                mcnemar_p=test.p,
+            )
             for seed, test in zip(comparison.seeds, tests, strict=True)
         ],
-    }
-    if comparison.at_chance:
-        row |= dict.fromkeys(COMPARED) | {"per_seed": []}
-        row["verdict"] = f"{AT_CHANCE}: {', '.join(comparison.at_chance)}"
-    return row
+    )
+    if not comparison.at_chance:
+        return row
+    verdict = f"{AT_CHANCE}: {', '.join(comparison.at_chance)}"
+    none = dict.fromkeys(COMPARED)
+    return row.model_copy(update={**none, "per_seed": [], "verdict": verdict})
 
 
 def shown(row: Row) -> dict[str, str]:
     """A row as people read it."""
     same = {
-        "cell": row["cell"],
-        "variant": row["variant"],
-        "accuracy": row["measure"],
-        "pair": f"{row['strategy']} - {row['baseline']}",
+        "cell": row.cell,
+        "variant": row.variant,
+        "accuracy": row.measure,
+        "pair": f"{row.strategy} - {row.baseline}",
     }
-    if row["difference"] is None:
+    if row.difference is None:
         compared = dict.fromkeys(("difference [95 %], points", "varies over"), GAP)
-        counted = {"images": f"{row['images']:,}", "seeds": str(row["seeds"])}
+        counted = {"images": f"{row.images:,}", "seeds": str(row.seeds)}
         tested = dict.fromkeys(("only one right", "p", "p, Holm"), GAP)
-        return same | compared | counted | tested | {"verdict": row["verdict"]}
-    digits = 1 if row["ci95_high"] - row["ci95_low"] >= 2 else 2
-    low, high = (f"{row[key]:+z.{digits}f}" for key in ("ci95_low", "ci95_high"))
+        return same | compared | counted | tested | {"verdict": row.verdict}
+    digits = 1 if row.ci95_high - row.ci95_low >= 2 else 2
+    low, high = (f"{end:+z.{digits}f}" for end in (row.ci95_low, row.ci95_high))
     return same | {
-        "difference [95 %], points": f"{row['difference']:+z.{digits}f} [{low}, {high}]",
-        "varies over": row["interval"],
-        "images": f"{row['images']:,}",
-        "seeds": str(row["seeds"]),
-        "only one right": f"{row['only_strategy']:,} : {row['only_baseline']:,}",
-        "p": f"{_probability(row['p'])} ({row['test']})",
-        "p, Holm": _probability(row["p_holm"]),
-        "verdict": row["verdict"],
+        "difference [95 %], points": f"{row.difference:+z.{digits}f} [{low}, {high}]",
+        "varies over": row.interval,
+        "images": f"{row.images:,}",
+        "seeds": str(row.seeds),
+        "only one right": f"{row.only_strategy:,} : {row.only_baseline:,}",
+        "p": f"{_probability(row.p)} ({row.test})",
+        "p, Holm": _probability(row.p_holm),
+        "verdict": row.verdict,
     }
 
 
 def explanation(rows: Sequence[Row], margin: float = MARGIN) -> list[str]:
     """Sentences on what a row holds."""
-    kinds = {row["test"] for row in rows}
-    tested = sum(row["p"] is not None for row in rows)
+    kinds = {row.test for row in rows}
+    tested = sum(row.p is not None for row in rows)
     lines = [
         "The difference is accuracy of the first strategy minus that of the second; positive: the "
         "first one is better. Clean accuracy is compared on all test images, robust accuracy on "
