@@ -27,8 +27,11 @@ APART = (
     "rewire.pipeline.provenance",
     "rewire.pipeline.schema",
     "rewire.progress",
+    "rewire.record",
     "rewire.thesis.document",
+    "rewire.thesis.metrics",
     "rewire.tracking",
+    "rewire.training.metrics",
 )
 """Records, names and declarations, the command line, locks, bars: imported by stages, deciding no
 number. What is declared stands in dvc.yaml, too, and DVC sees it there."""
