@@ -75,7 +75,7 @@ def run_bench(name: str, *, mode: str, device: str, output: Path) -> dict[str, A
         "settings": settings,
         "rows": rows,
         "not_measured": not_measured,
-        "machine": provenance(seconds=time.perf_counter() - started)
+        "machine": provenance(seconds=time.perf_counter() - started).as_json()
         | {"cores": os.cpu_count(), "load_before": load},
     }
     if hasattr(bench, "machine"):

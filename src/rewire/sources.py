@@ -27,6 +27,7 @@ APART = (
     "rewire.pipeline.provenance",
     "rewire.pipeline.schema",
     "rewire.progress",
+    "rewire.provenance",
     "rewire.record",
     "rewire.thesis.document",
     "rewire.thesis.metrics",

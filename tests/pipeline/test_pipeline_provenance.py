@@ -11,23 +11,26 @@ import torch
 
 from rewire.engine.library import instruction_set
 from rewire.pipeline import provenance as module
+from rewire.provenance import Provenance
 
 
 def test_values_are_plain_and_true():
     values = module.provenance(seconds=1.23456)
-    assert json.loads(json.dumps(values)) == values
-    assert values["seconds"] == 1.23
-    assert values["versions"]["torch"] == metadata.version("torch")
-    assert values["threads"] == torch.get_num_threads()
-    assert (values["gpu"] is None) == (not torch.cuda.is_available())
-    assert values["cpu"]
-    assert values["sparse_engine"] == instruction_set()
-    assert module.provenance()["seconds"] is None
+    written = json.loads(json.dumps(values.as_json()))
+    assert Provenance.of(written, file="provenance.json") == values
+    assert list(written)[:3] == ["cpu", "threads", "gpu"]
+    assert values.seconds == 1.23
+    assert values.versions["torch"] == metadata.version("torch")
+    assert values.threads == torch.get_num_threads()
+    assert (values.gpu is None) == (not torch.cuda.is_available())
+    assert values.cpu
+    assert values.sparse_engine == instruction_set()
+    assert module.provenance().seconds is None
 
 
 def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package-of-this-name"))
-    assert set(module.provenance()["versions"]) == {"python", "numpy"}
+    assert set(module.provenance().versions) == {"python", "numpy"}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_no_commit_without_git_or_checkout(monkeypatch, error):
 
     monkeypatch.setattr(module.subprocess, "run", fail)
     assert module.commit() is None
-    assert module.provenance()["commit"] is None
+    assert module.provenance().commit is None
 
 
 def test_commit_of_a_checkout(tmp_path, monkeypatch):

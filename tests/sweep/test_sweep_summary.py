@@ -24,13 +24,17 @@ from rewire.sweep.slots import Slot
 from rewire.sweep.summary import images_trained, last_line, summarise
 
 FULL = Path("/dev/full")
+MADE = {"cpu": "CPU", "threads": 1, "gpu": None, "versions": {}, "commit": None}
 
 
 def cell(base, name: str, *, status: str = "done", steps: int = 10, **more) -> dict:
     """Row and folder of a finished training with batches of 32 images."""
     folder = base / name
-    write_json(folder / "metrics.json", {"steps": steps, "clean": {"accuracy": 50.0}})
-    write_json(folder / "provenance.json", {"seconds": 3.5})
+    write_json(
+        folder / "metrics.json",
+        {"steps": steps, "clean": {"correct": 5, "total": 10, "accuracy": 50.0}},
+    )
+    write_json(folder / "provenance.json", MADE | {"seconds": 3.5})
     write_text(folder / "config.yaml", "trainer: {batch_size: 32}\n")
     row = {"cell": name, "status": status, "error": None, "folder": str(folder), "seconds": 4.0}
     return row | {"overrides": ["rewire=l2", f"seed={name}"]} | more

@@ -86,7 +86,9 @@ class Cell(Generic[C]):
     def at(self, stage: str, **changes: Any) -> Cell[Any]:
         """The same cell at another stage, or the one with another seed, or name in a group."""
         named = {
-            key: {**self.plain[key], "name": value} if key in ("rewire", "head") else value
+            key: {**group, "name": value}
+            if isinstance(group := self.plain[key], Mapping)
+            else value
             for key, value in changes.items()
         }
         return replace(self, stage=stage, plain={**self.plain, **named}, inputs={})

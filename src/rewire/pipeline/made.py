@@ -15,9 +15,9 @@ from rewire.identity import changed_code, changed_options, is_neutral, listed, o
 from rewire.pipeline.commands import command_of
 from rewire.pipeline.document import CONFIG
 from rewire.pipeline.documents import document_of, module_of
+from rewire.provenance import PROVENANCE, Provenance
 from rewire.sources import code_of
 
-PROVENANCE = "provenance.json"
 NO_PART = ("output", "force", "tracking", "hydra")  # of the arguments that decide a result
 
 
@@ -126,7 +126,7 @@ def command_for(folder: Path) -> str:
     """The command that makes the result in a folder, OUTPUT/PROFILE/STAGE/CELL, anew."""
     stage, profile, output = folder.parent.name, folder.parents[1].name, folder.parents[2]
     try:
-        arguments = read_json(folder / PROVENANCE).get("arguments")
+        arguments = Provenance.read(folder / PROVENANCE).arguments
     except InputError:
         arguments = None
     if arguments is None:  # of an earlier version, or it came without: those of a standard cell

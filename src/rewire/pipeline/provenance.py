@@ -1,4 +1,4 @@
-"""Where, when and with what a number was measured."""
+"""Where, when and with what a number is measured now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from rewire.provenance import Provenance
 
 PACKAGES = (
     "torch",
@@ -23,10 +24,8 @@ def provenance(
     *,
     seconds: float | None = None,
     arguments: Sequence[str] | None = None,
-) -> dict[str, Any]:
+) -> Provenance:
     """Hardware, versions and commit of this process, and the wall-clock time of its work.
-
-    Not part of any pipeline output: it differs between two equal runs.
 
     Args:
         seconds: of the work.
@@ -43,16 +42,16 @@ def provenance(
         except metadata.PackageNotFoundError:
             continue
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "sparse_engine": instruction_set(),
-        "versions": versions,
-        "commit": commit(),
-        "seconds": None if seconds is None else round(seconds, 2),
-        "arguments": None if arguments is None else list(arguments),
-    }
+    return Provenance(
+        cpu=cpu_name(),
+        threads=torch.get_num_threads(),
+        gpu=gpu,
+        sparse_engine=instruction_set(),
+        versions=versions,
+        commit=commit(),
+        seconds=None if seconds is None else round(seconds, 2),
+        arguments=None if arguments is None else list(arguments),
+    )
 
 
 def cpu_name() -> str:

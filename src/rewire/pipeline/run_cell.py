@@ -17,9 +17,10 @@ from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import CONFIG
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.lock import alone
-from rewire.pipeline.made import PROVENANCE, arguments_of, hashes, made, refused
+from rewire.pipeline.made import arguments_of, hashes, made, refused
 from rewire.pipeline.partial_results import drop_parts
 from rewire.pipeline.provenance import provenance
+from rewire.provenance import PROVENANCE
 from rewire.tracking import track
 
 Work = Callable[[Cell[Any]], Iterable[str]]
@@ -66,13 +67,11 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
                 drop_parts(folder)
             names = tracked(cell, work)
             write_text(folder / CONFIG, yaml.safe_dump(decided, sort_keys=True))
-            write_json(
-                folder / PROVENANCE,
-                provenance(
-                    seconds=time.perf_counter() - started,
-                    arguments=arguments_of(cell.overrides, cell.plain),
-                ),
+            made_by = provenance(
+                seconds=time.perf_counter() - started,
+                arguments=arguments_of(cell.overrides, cell.plain),
             )
+            write_json(folder / PROVENANCE, made_by.as_json())
             write_manifest(folder, config=decided, names=[*names, CONFIG], code=code)
             drop_parts(folder)
     except BaseException:

@@ -14,10 +14,10 @@ from rewire.files import MANIFEST, content_hash, read_json, sha256
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.documents import DOCUMENTS, document_of
 from rewire.pipeline.foreign import FOREIGN
-from rewire.pipeline.made import PROVENANCE, command_for, read_config, remark
+from rewire.pipeline.made import command_for, read_config, remark
+from rewire.provenance import HOUR, PROVENANCE, Provenance
 from rewire.reporting.html.model import StageRun
 from rewire.reporting.html.tables import Location
-from rewire.reporting.page import HOUR, machine
 
 STAGES = tuple(name for document in DOCUMENTS for name in document.with_results)
 Cell = tuple[str, str]  # (stage, folder of the cell)
@@ -39,18 +39,19 @@ class Results:
     profile: str
     cells: tuple[Cell, ...]
     doubts: Mapping[Cell, tuple[str, ...]]
-    provenance: Mapping[Cell, Mapping[str, Any]]
+    provenance: Mapping[Cell, Provenance]
 
     def locate(self, stage: str, cell: str, *, place: str, file: str = METRICS) -> Location:
         """Where a number of a cell stands, and how it is made again."""
         stages = (*chain(stage), stage)
+        made_by = self.provenance.get((stage, cell))
         there = [f for s in stages if (f := self.source / s / cell) and (f / CONFIG).is_file()]
         return Location(
             cell=cell,
             file=f"{self.profile}/{stage}/{cell}/{file}",
             place=place,
             commands=tuple(map(command_for, there)),
-            commit=self.provenance.get((stage, cell), {}).get("commit"),
+            commit=made_by.commit if made_by else None,
             doubts=tuple(
                 doubt for earlier in stages for doubt in self.doubts.get((earlier, cell), ())
             ),
@@ -74,7 +75,7 @@ def read_state(source: Path, profile: str) -> Results:
         profile=profile,
         cells=tuple(cells),
         doubts={cell: found for cell, found in doubts.items() if found},
-        provenance={cell: read_json(path) for cell, path in paths.items() if path.is_file()},
+        provenance={cell: Provenance.read(path) for cell, path in paths.items() if path.is_file()},
     )
 
 
@@ -160,14 +161,14 @@ def stage_runs(results: Results) -> tuple[tuple[StageRun, ...], tuple[str, ...]]
         records = [record for (s, _), record in results.provenance.items() if s == stage]
         if not records:
             continue
-        versions |= {f"{n} {v}" for record in records for n, v in record["versions"].items()}
+        versions |= {f"{n} {v}" for record in records for n, v in record.versions.items()}
         runs.append(
             StageRun(
                 stage=stage,
                 cells=len(records),
-                hours=sum(record["seconds"] or 0 for record in records) / HOUR,
-                commits=_distinct(str(record["commit"]) for record in records),
-                machines=_distinct(map(machine, records)),
+                hours=sum(record.seconds or 0 for record in records) / HOUR,
+                commits=_distinct(str(record.commit) for record in records),
+                machines=_distinct(record.machine for record in records),
             )
         )
     return tuple(runs), tuple(sorted(versions))

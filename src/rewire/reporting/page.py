@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewire.provenance import HOUR, Provenance
 from rewire.reporting.text_tables import markdown_table
-
-HOUR = 3600
 
 
 def page(
@@ -18,7 +17,7 @@ def page(
     tables: Sequence[str],
     pictures: Sequence[tuple[str, Path]],
     cells: Sequence[Mapping[str, Any]],
-    provenance: Mapping[str, Sequence[Mapping[str, Any]]],
+    provenance: Mapping[str, Sequence[Provenance]],
 ) -> str:
     """Markdown of the page.
 
@@ -28,7 +27,7 @@ def page(
         tables: Markdown of each table, each with its own headline.
         pictures: (caption, path relative to the page).
         cells: rows of the overview, with equal keys.
-        provenance: stage → the provenance records of its runs.
+        provenance: stage → the provenance of its runs.
     """
     parts = [f"# {title}", f"**{note.strip()}**", _origin(provenance)]
     if cells:
@@ -42,26 +41,19 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def _origin(provenance: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _origin(provenance: Mapping[str, Sequence[Provenance]]) -> str:
     """Hardware, versions, commits and wall-clock hours of every stage."""
     records = [record for several in provenance.values() for record in several]
-    machines = sorted({machine(record) for record in records})
+    machines = sorted({record.machine for record in records})
     versions = sorted(
-        {f"{name} {number}" for record in records for name, number in record["versions"].items()}
+        {f"{name} {number}" for record in records for name, number in record.versions.items()}
     )
     lines = [f"- Machine: {'; '.join(machines)}.", f"- Versions: {', '.join(versions)}."]
     for stage, several in provenance.items():
-        hours = sum(record["seconds"] or 0 for record in several) / HOUR
-        commits = sorted({str(record["commit"]) for record in several})
+        hours = sum(record.seconds or 0 for record in several) / HOUR
+        commits = sorted({str(record.commit) for record in several})
         lines.append(
             f"- {stage}: {len(several)} cells, {hours:.2f} hours of wall-clock time in all, "
             f"commit {', '.join(commits)}."
         )
     return "\n".join(lines)
-
-
-def machine(record: Mapping[str, Any]) -> str:
-    """Processor, accelerator and threads of a provenance record."""
-    threads = record["threads"]
-    core = f"{record['cpu']}, {threads} thread{'s' if threads > 1 else ''} per cell"
-    return f"{record['gpu']} with {core}" if record["gpu"] else core

@@ -14,7 +14,10 @@ from typing import Any
 import yaml
 
 from rewire.errors import InputError
-from rewire.files import read_json
+from rewire.evaluation.statistics import Accuracy
+from rewire.pipeline.document import CONFIG, METRICS
+from rewire.provenance import PROVENANCE, Provenance
+from rewire.record import Record
 from rewire.reporting.text_tables import summary_table, write_summary
 
 WHERE_AND_HOW = ("output", "tracking", "force", "profile")  # no part of what was swept
@@ -23,6 +26,23 @@ SPEED = "images/s"
 COLUMNS = (
     "cell", "status", "accuracy %", "zero vectors %", "density %", "seconds", SPEED, "error",
 )  # fmt: skip
+
+
+class Zeros(Record):
+    percent: float
+
+
+class Structure(Record):
+    zero_vectors: Zeros
+    density_percent: float
+
+
+class Measured(Record):
+    """Of the metrics of any stage, what the table shows."""
+
+    clean: Accuracy | None = None
+    structure: Structure | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,27 +103,26 @@ def summarise(
     )
 
 
-def numbers(row: dict[str, Any]) -> dict[str, float]:
+def numbers(row: dict[str, Any]) -> dict[str, float | None]:
     """Accuracy, zero vectors and density of a finished cell, and its own time if it was skipped."""
     if row["status"] not in ("done", "skipped"):
         return {}
     folder = Path(row["folder"])
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     if row["status"] == "skipped":
         try:
-            found["seconds"] = read_json(folder / "provenance.json")["seconds"]
+            found["seconds"] = Provenance.read(folder / PROVENANCE).seconds
         except InputError:
             found["seconds"] = None  # a cell that came without it, e.g. from a DVC remote
     try:
-        metrics = read_json(folder / "metrics.json")
+        metrics = Measured.read(folder / METRICS)
     except InputError:  # a stage without numbers of its own
         return found
-    if "clean" in metrics:
-        found["accuracy %"] = metrics["clean"]["accuracy"]
-    if "structure" in metrics:
-        overall = metrics["structure"]
-        found["zero vectors %"] = overall["zero_vectors"]["percent"]
-        found["density %"] = overall["density_percent"]
+    if metrics.clean:
+        found["accuracy %"] = metrics.clean.accuracy
+    if metrics.structure:
+        found["zero vectors %"] = metrics.structure.zero_vectors.percent
+        found["density %"] = metrics.structure.density_percent
     return found
 
 
@@ -115,8 +134,8 @@ def images_trained(row: dict[str, Any]) -> int | None:
     if row["status"] != "done" or row.get("resumed"):
         return None
     folder = Path(row["folder"])
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return read_json(folder / "metrics.json")["steps"] * settings["trainer"]["batch_size"]
+    settings = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    return Measured.read(folder / METRICS).steps * settings["trainer"]["batch_size"]
 
 
 def speed(images: int, seconds: float) -> float:

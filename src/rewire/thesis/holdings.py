@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewire.files import read_json
 from rewire.pipeline import profiles
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.foreign import PREFIX
-from rewire.pipeline.made import PROVENANCE, read_config
+from rewire.pipeline.made import read_config
 from rewire.pipeline.paths import CONF
+from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.table_spec import TableSpec
 from rewire.thesis.document import THESIS
 from rewire.thesis.metrics import Evaluation, Training
@@ -65,8 +65,8 @@ def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
     training = source / "train" / name
     config, trained = read_config(training), Training.read(training / METRICS)
-    path = training / PROVENANCE
-    provenance = read_json(path) if path.is_file() else {}  # the pipeline does not keep it
+    path = training / PROVENANCE  # the pipeline does not keep it
+    seconds = Provenance.read(path).seconds if path.is_file() else None
     evaluation = measured(source / "evaluate" / name, Evaluation)
     current = evaluation and is_of(source, "evaluate", name, EXAMINED)
     robust = evaluation.trained.robust if evaluation and current else None
@@ -79,5 +79,5 @@ def overview(source: Path, name: str) -> dict[str, Any]:
         "attacked": robust and robust.total,
         "zero vectors %": trained.structure.zero_vectors.percent,
         "growth / K": trained.growth / trained.budget,
-        "training, s": provenance.get("seconds"),
+        "training, s": seconds,
     }

@@ -9,19 +9,12 @@ from typing import Any
 import yaml
 
 from rewire.config.cross_checks import SIZES
-from rewire.evaluation.statistics import wilson_interval
 from rewire.files import WEIGHTS, write_json, write_text
-from rewire.reporting.page import HOUR, machine
 from rewire.reporting.text_tables import markdown_table
-from rewire.thesis.shown import EXAMINED
+from rewire.structure.report import StructureReport
+from rewire.thesis.metrics import Training, Withstood
 from rewire.tools.model_info import model_info
-from rewire.tools.published_cell import (
-    Cell,
-    accuracy,
-    attack_name,
-    radius,
-    read_cell,
-)
+from rewire.tools.published_cell import Cell, attack_name, radius, read_cell
 
 CARD, ROBUST = "README.md", "model_info.json"
 DATA = "CIFAR-10 (Krizhevsky, 2009)"
@@ -41,7 +34,7 @@ def write_cards(folder: Path, note: str) -> list[Path]:
         write_text(written[-1], card(cell))
         if cell.adversarial and cell.evaluated:
             written.append(weights.with_name(ROBUST))
-            write_json(written[-1], model_info(cell))
+            write_json(written[-1], model_info(cell, cell.evaluated))
     return written
 
 
@@ -84,10 +77,10 @@ of their own: A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Ima
 
 def front_matter(cell: Cell) -> dict[str, Any]:
     """Metadata as model hubs read it."""
-    found = [{"name": "clean accuracy", "type": "accuracy", "value": accuracy(cell.trained)}]
+    found = [{"name": "clean accuracy", "type": "accuracy", "value": cell.trained.clean.accuracy}]
     if cell.evaluated:
-        robust = accuracy(cell.evaluated[EXAMINED], "robust")
-        name = f"robust accuracy ({attack_name(cell)})"
+        robust = cell.evaluated.trained.robust.accuracy
+        name = f"robust accuracy ({attack_name(cell.evaluated.attack)})"
         found.append({"name": name, "type": "accuracy", "value": robust})
     result = {
         "task": {"type": "image-classification"},
@@ -107,11 +100,11 @@ def front_matter(cell: Cell) -> dict[str, Any]:
 
 
 def summary(cell: Cell) -> str:
-    structure, objective = cell.trained["structure"], cell.config["objective"]["name"]
+    structure, objective = cell.trained.structure, cell.config["objective"]["name"]
     how = "without an adversary" if not cell.adversarial else f"against an adversary ({objective})"
     return (
-        f"A {cell.architecture} for CIFAR-10 with {structure['connected']:,} of "
-        f"{structure['size']:,} weights connected ({structure['density_percent']:.3g} %), trained "
+        f"A {cell.architecture} for CIFAR-10 with {structure.connected:,} of "
+        f"{structure.size:,} weights connected ({structure.density_percent:.3g} %), trained "
         f"{how}; re-wiring `{cell.config['rewire']['name']}`. The network is that of the last "
         "epoch, before pruning."
     )
@@ -119,55 +112,61 @@ def summary(cell: Cell) -> str:
 
 def numbers(cell: Cell) -> Iterator[dict[str, Any]]:
     """Rows of the table: what was measured, on how much, with its interval."""
-    for variant, words in ((EXAMINED, "as trained"), ("pruned", "lonely weights pruned")):
-        measured = (cell.evaluated or {}).get(variant) or (
-            {"clean": cell.trained["clean"]} if variant == EXAMINED else {}
-        )
-        for kind in ("clean", "robust"):
-            if kind in measured:
-                k, n = measured[kind]["correct"], measured[kind]["total"]
-                low, high = wilson_interval(k, n)
-                yield {
-                    "network": words,
-                    "measure": f"{kind} accuracy",
-                    "value": f"{100 * k / n:.2f} %",
-                    "95 % interval": f"[{100 * low:.2f}, {100 * high:.2f}]",
-                    "of": f"{n:,} test images",
-                }
-        report = (cell.structure or {}).get(variant) or (
-            cell.trained["structure"] if variant == EXAMINED else None
-        )
-        if report:
-            zero = report["zero_vectors"]
+    trained, evaluated, structure = cell.trained, cell.evaluated, cell.structure
+    words = "as trained"
+    yield from accuracies(words, (evaluated and evaluated.trained) or trained)
+    yield zero_vectors(words, (structure and structure.trained) or trained.structure)
+    words = "lonely weights pruned"
+    if evaluated and evaluated.pruned:
+        yield from accuracies(words, evaluated.pruned)
+    if structure and structure.pruned:
+        yield zero_vectors(words, structure.pruned)
+
+
+def accuracies(network: str, measured: Withstood | Training) -> Iterator[dict[str, Any]]:
+    for kind in ("clean", "robust"):
+        if found := getattr(measured, kind, None):
+            low, high = found.interval
             yield {
-                "network": words,
-                "measure": "zero vectors",
-                "value": f"{zero['percent']:.3f} %",
-                "95 % interval": "exact",
-                "of": f"{zero['total']:,} vectors",
+                "network": network,
+                "measure": f"{kind} accuracy",
+                "value": f"{found.accuracy:.2f} %",
+                "95 % interval": f"[{low:.2f}, {high:.2f}]",
+                "of": f"{found.total:,} test images",
             }
+
+
+def zero_vectors(network: str, report: StructureReport) -> dict[str, Any]:
+    zero = report.zero_vectors
+    return {
+        "network": network,
+        "measure": "zero vectors",
+        "value": f"{zero.percent:.3f} %",
+        "95 % interval": "exact",
+        "of": f"{zero.total:,} vectors",
+    }
 
 
 def attack_section(cell: Cell) -> str:
     if not cell.evaluated:
         return "It was not attacked."
-    robust = cell.evaluated[EXAMINED]["robust"]
-    everything = robust["total"] == cell.trained["clean"]["total"]
+    robust, attack = cell.evaluated.trained.robust, cell.evaluated.attack
+    everything = robust.total == cell.trained.clean.total
     which = "all" if everything else "the first of every class"
     text = (
-        f"{attack_name(cell)}, L∞ ball of radius {radius(cell)}, on {robust['total']:,} test "
+        f"{attack_name(attack)}, L∞ ball of radius {radius(attack)}, on {robust.total:,} test "
         f"images ({which}), worst case per image over all iterates and restarts, judged in "
-        f"float32: {robust['correct']:,} stay correct."
+        f"float32: {robust.correct:,} stay correct."
     )
     if not cell.audit:
         return text + " The attack itself was not examined on this network."
-    flags = cell.audit["flags"]
-    text += f"\n\nThe attack was examined on {cell.audit['images']:,} of them: "
-    text += f"{'; '.join(map(str, flags))}." if flags else "no sanity check raised a flag."
-    if stronger := cell.audit["checks"].get("autoattack"):
+    text += f"\n\nThe attack was examined on {cell.audit.images:,} of them: "
+    reasons = "; ".join(flag.reason for flag in cell.audit.flags)
+    text += f"{reasons}." if reasons else "no sanity check raised a flag."
+    if stronger := cell.audit.checks.autoattack:
         text += (
-            f" AutoAttack leaves {stronger['correct']} of {stronger['images']} images correct "
-            f"where this attack leaves {stronger['reported']}."
+            f" AutoAttack leaves {stronger.correct} of {stronger.images} images correct "
+            f"where this attack leaves {stronger.reported}."
         )
     return text
 
@@ -193,22 +192,22 @@ def training_section(cell: Cell) -> str:
         if key != "name" and isinstance(value, int | float)
     ]
     more = f" ({', '.join(options)})" if options else ""
-    births, budget = cell.trained["births"], cell.trained["budget"]
+    growth, budget = cell.trained.growth, cell.trained.budget
     rewired = (
-        f"Every connection was replaced {births / budget:.3g} times on average."
-        if births
+        f"Every connection was replaced {growth / budget:.3g} times on average."
+        if growth
         else "No connection was replaced."
     )
     text = (
         f"Objective {objective['name']}{more}; "
         f"{trainer['epochs']} epochs in batches of {trainer['batch_size']}, SGD with rate "
         f"{trainer['lr']:g}, momentum {trainer['momentum']:g} and weight decay "
-        f"{trainer['weight_decay']:g}, {cell.trained.get('precision', trainer['precision'])}; "
+        f"{trainer['weight_decay']:g}, {cell.trained.precision}; "
         f"seed {cell.config['seed']}. {rewired}"
     )
     if record := cell.provenance:
-        hours = f", {record['seconds'] / HOUR:.2f} hours" if record.get("seconds") else ""
-        text += f" On {machine(record)}{hours}; commit {record['commit']}."
+        hours = f", {record.hours:.2f} hours" if record.seconds else ""
+        text += f" On {record.machine}{hours}; commit {record.commit}."
     return text
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rewire.article.document import ARTICLE
 from rewire.errors import InputError
@@ -26,7 +25,7 @@ from rewire.reporting.table_spec import load_spec
 from rewire.thesis.document import THESIS
 from rewire.thesis.holdings import axes_of, finished, overview, shown_in, specifications
 from rewire.thesis.paired import write_paired
-from rewire.thesis.shown import results
+from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
 from rewire.tools.publish_article import publish_article
@@ -82,7 +81,7 @@ def publish(source: Path, target: Path) -> Path:
 
 def table(
     path: Path,
-    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    rows: Mapping[str, Sequence[Result]],
     profile: Profile,
     target: Path,
 ) -> str | None:

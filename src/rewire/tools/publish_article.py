@@ -12,8 +12,9 @@ from rewire.article.tables import LISTS, draw, runs_of, sorted_out, write_tables
 from rewire.errors import InputError
 from rewire.files import read_json, writable_folder, write_text
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.made import PROVENANCE, read_config, remark
+from rewire.pipeline.made import read_config, remark
 from rewire.pipeline.profiles import profile_of
+from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.page import page
 from rewire.tools.published_files import caption, copy_files, provenance_of
 from rewire.tracking import NullTracker
@@ -75,7 +76,7 @@ def overview(training: Path) -> Mapping[str, Any]:
         "width": config["network"]["width"],
         "steps": trained["steps"],
         "clean %": trained["clean"]["accuracy"],
-        "training, s": read_json(path).get("seconds") if path.is_file() else None,
+        "training, s": Provenance.read(path).seconds if path.is_file() else None,
     }
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from rewire.files import read_json
 from rewire.pipeline.document import CONFIG, METRICS
-from rewire.pipeline.made import PROVENANCE
+from rewire.provenance import PROVENANCE, Provenance
+from rewire.record import Record
+from rewire.thesis.metrics import Evaluation, Examination, Structure, Training
 
 NATURAL = "natural"  # objective without attacks
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,17 @@ class Cell:
         note: the scale of its profile in words.
         config: what decided its training.
         trained, evaluated, structure, audit: what the stages measured.
-        provenance: of the training; empty if it came without.
+        provenance: of the training.
     """
 
     name: str
     note: str
     config: Mapping[str, Any]
-    trained: Mapping[str, Any]
-    evaluated: Mapping[str, Any] | None
-    structure: Mapping[str, Any] | None
-    audit: Mapping[str, Any] | None
-    provenance: Mapping[str, Any]
+    trained: Training
+    evaluated: Evaluation | None
+    structure: Structure | None
+    audit: Examination | None
+    provenance: Provenance | None
 
     @property
     def adversarial(self) -> bool:
@@ -55,35 +57,29 @@ def read_cell(folder: Path, note: str) -> Cell:
         InputError: if those of its training are missing or damaged.
     """
 
-    def read(name: str) -> Any:
-        return read_json(folder / name) if (folder / name).is_file() else None
+    def read(kind: type[R], name: str) -> R | None:
+        return kind.read(folder / name) if (folder / name).is_file() else None
 
     return Cell(
         name=folder.name,
         note=" ".join(note.split()),
         config=yaml.safe_load((folder / f"train_{CONFIG}").read_text(encoding="utf-8")),
-        trained=read_json(folder / f"train_{METRICS}"),
-        evaluated=read(f"evaluate_{METRICS}"),
-        structure=read(f"structure_{METRICS}"),
-        audit=read(f"audit_{METRICS}"),
-        provenance=read(f"train_{PROVENANCE}") or {},
+        trained=Training.read(folder / f"train_{METRICS}"),
+        evaluated=read(Evaluation, f"evaluate_{METRICS}"),
+        structure=read(Structure, f"structure_{METRICS}"),
+        audit=read(Examination, f"audit_{METRICS}"),
+        provenance=read(Provenance, f"train_{PROVENANCE}"),
     )
 
 
-def accuracy(measured: Mapping[str, Any], kind: str = "clean") -> float:
-    """A measured accuracy in percent."""
-    return measured[kind]["accuracy"]
-
-
-def attack_name(cell: Cell) -> str:
+def attack_name(attack: Mapping[str, Any]) -> str:
     """The evaluation attack in a few words, e.g. `PGD-50 with 10 restarts`."""
-    attack = cell.evaluated["attack"]
     if attack["name"] == "autoattack":
         return "AutoAttack"
     restarts = attack["restarts"]
     return f"PGD-{attack['steps']} with {restarts} restart{'s' if restarts > 1 else ''}"
 
 
-def radius(cell: Cell) -> str:
+def radius(attack: Mapping[str, Any]) -> str:
     """ε as people write it: 8/255."""
-    return f"{255 * cell.evaluated['attack']['epsilon']:.4g}/255"
+    return f"{255 * attack['epsilon']:.4g}/255"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rewire.files import WEIGHTS, read_json
+from rewire.files import WEIGHTS
 from rewire.pipeline.document import CONFIG, HISTORY, METRICS, SELECTIONS
-from rewire.pipeline.made import PROVENANCE
+from rewire.provenance import PROVENANCE, Provenance
 
 LARGEST = 3_000_000  # bytes of a network that is still copied
 KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY)
@@ -35,11 +34,11 @@ def copy_files(folder: Path, target: Path) -> None:
 
 def provenance_of(
     source: Path, names: Sequence[str], stages: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Provenance]]:
     """Stage → the provenance of each of its cells, stages that have run alone."""
     paths = {stage: [source / stage / name / PROVENANCE for name in names] for stage in stages}
     there = {
-        stage: [read_json(path) for path in several if path.is_file()]
+        stage: [Provenance.read(path) for path in several if path.is_file()]
         for stage, several in paths.items()
     }
     return {stage: several for stage, several in there.items() if several}

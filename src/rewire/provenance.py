@@ -1,0 +1,43 @@
+"""Where, when and with what a result was made, as the file beside it says."""
+
+from __future__ import annotations
+
+from rewire.record import Record
+
+HOUR = 3600
+PROVENANCE = "provenance.json"
+
+
+class Provenance(Record):
+    """Hardware, versions and commit of a process, and the wall-clock time of its work.
+
+    No part of a result: it differs between two equal runs.
+
+    Attributes:
+        cpu, threads, gpu: of the machine, and what was used of it.
+        sparse_engine: instructions of the compiled kernels; older files do not say.
+        versions: of the libraries.
+        commit: of the code; None outside a checkout.
+        seconds: of the work.
+        arguments: of the command that did it, as far as they decide its result.
+    """
+
+    cpu: str
+    threads: int
+    gpu: str | None
+    sparse_engine: str | None = None
+    versions: dict[str, str]
+    commit: str | None
+    seconds: float | None = None
+    arguments: list[str] | None = None
+
+    @property
+    def machine(self) -> str:
+        """Processor, accelerator and threads in words."""
+        core = f"{self.cpu}, {self.threads} thread{'s' if self.threads > 1 else ''} per cell"
+        return f"{self.gpu} with {core}" if self.gpu else core
+
+    @property
+    def hours(self) -> float:
+        """Of the work; 0 if unknown."""
+        return (self.seconds or 0) / HOUR
