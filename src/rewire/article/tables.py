@@ -204,10 +204,10 @@ def outdated_results(
         for selector, metric in selectors.items():
             if dict(selector)["head"] != result["head"]:
                 continue
-            cell = dict(selector) | {"seed": result["seed"], "profile": result["profile"]}
+            cell = {**dict(selector), "seed": result["seed"], "profile": result["profile"]}
             again = {metric.partition(".")[0]: result["outdated"]}
             for column in spec.columns:
-                yield Performance(**cell, **{spec.axis: column}, metrics={}, outdated=again)
+                yield Performance(**cell | {spec.axis: column}, metrics={}, outdated=again)
 
 
 def further(results: Results, runs: Sequence[Run]) -> dict[str, tuple[str, list[dict[str, Any]]]]:

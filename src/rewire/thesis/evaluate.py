@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ from rewire.pipeline.document import METRICS, clean_ledger
 from rewire.pipeline.partial_results import Part, parts
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
-from rewire.record import Record
 from rewire.registry import ATTACKS
 from rewire.thesis.configuration import Attacked, Configuration
 from rewire.thesis.metrics import Evaluation, Withstood
@@ -121,10 +120,9 @@ def withstood(
 
             def compute(images=images, progress=progress) -> dict[str, Any]:
                 found = evaluate(model, images, attack=attack, device=device, progress=progress)
-                return Chunk.kept(found).as_json()
+                return as_plain(found)
 
-            name = f"{variant}-{start:06d}"
-            chunks.append(Chunk.of(part(name, compute), file=name).evaluated())
+            chunks.append(kept(part(f"{variant}-{start:06d}", compute)))
             shown.update(start + len(images) - shown.n)
     return merged(chunks)
 
@@ -138,31 +136,19 @@ def chunked(images: ImageSet) -> Iterator[tuple[int, ImageSet]]:
         yield start, images.take(torch.arange(start, min(start + CHUNK, len(images))))
 
 
-class Array(Record):
-    """One array of a ledger."""
+def as_plain(found: Evaluated) -> dict[str, Any]:
+    """What is kept of a decided chunk, as JSON values."""
+    arrays = {
+        name: {"dtype": str(array.dtype), "values": array.tolist()}
+        for name, array in found.arrays.items()
+    }
+    return {"arrays": arrays, "steps_run": found.steps_run, "fooled_by": found.fooled_by}
 
-    dtype: str
-    values: list[bool] | list[int]
 
-
-class Chunk(Record):
-    """What is kept of a decided chunk."""
-
-    arrays: dict[str, Array]
-    steps_run: int
-    fooled_by: dict[str, int]
-
-    @classmethod
-    def kept(cls, found: Evaluated) -> Chunk:
-        arrays = {
-            name: Array(dtype=str(array.dtype), values=array.tolist())
-            for name, array in found.arrays.items()
-        }
-        return cls(arrays=arrays, steps_run=found.steps_run, fooled_by=found.fooled_by)
-
-    def evaluated(self) -> Evaluated:
-        arrays = {name: np.array(a.values, a.dtype) for name, a in self.arrays.items()}
-        return Evaluated(arrays, self.steps_run, self.fooled_by)
+def kept(plain: Mapping[str, Any]) -> Evaluated:
+    """The chunk that `as_plain` gave."""
+    arrays = {name: np.array(a["values"], a["dtype"]) for name, a in plain["arrays"].items()}
+    return Evaluated(arrays, plain["steps_run"], plain["fooled_by"])
 
 
 def merged(chunks: Sequence[Evaluated]) -> Evaluated:

@@ -22,6 +22,8 @@ from rewire.files import WEIGHTS, atomic_path, writable_folder
 if TYPE_CHECKING:  # the command line answers without it
     from torch import Tensor, nn
 
+    from rewire.models.sparse import SparseNetwork
+
 TOLERANCE = 1e-4  # of a logit, absolute
 CHECKED = (1, 5)  # images of the batches that are compared; the exporters see another number
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -38,7 +40,7 @@ class Exported:
     """
 
     suffixes: tuple[str, ...]
-    write: Callable[[nn.Module, Tensor, Path], None]
+    write: Callable[[Any, Tensor, Path], None]
     read: Callable[[Path, dict[str, Any]], Callable[[Tensor], Tensor]]
 
 
@@ -80,7 +82,7 @@ def read_program(path: Path, spec: dict[str, Any]) -> Callable[[Tensor], Tensor]
     return torch.export.load(path).module()
 
 
-def write_state(network: nn.Module, images: Tensor, path: Path) -> None:
+def write_state(network: SparseNetwork, images: Tensor, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 

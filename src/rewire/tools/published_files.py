@@ -11,8 +11,8 @@ from rewire.pipeline.document import CONFIG, HISTORY, METRICS, SELECTIONS
 from rewire.provenance import PROVENANCE, Provenance
 
 LARGEST = 3_000_000  # bytes of a network that is still copied
-KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY)
-KEPT += ("curves.png", "curves.csv", "noise.png", "decoupled.png", "cost.json")
+PICTURES = ("curves.png", "curves.csv", "noise.png", "decoupled.png", "cost.json")
+KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY, *PICTURES)
 NETWORKS = tuple(SELECTIONS.values())
 TENSORS = (".npz", ".safetensors")  # ledgers, noise
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewire.errors import DivergedError
 from rewire.training.lean import pl
@@ -30,7 +31,7 @@ class Finite(pl.Callback):
         self,
         *,
         every: int,
-        weights: Callable[[nn.Module], Iterable[Tensor]] = lambda model: (model.theta,),
+        weights: Callable[[Any], Iterable[Tensor]] = lambda model: (model.theta,),
         remedy: str = "a smaller trainer.lr",
     ) -> None:
         self.every, self.weights, self.remedy = every, weights, remedy
@@ -61,7 +62,7 @@ class Finite(pl.Callback):
     @torch.no_grad()
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # Numbers that are not finite stay so in a sum: one pass, no mask, one wait.
-        weights = sum(_moved(weight).sum() for weight in self.weights(module.model))
+        weights: Any = sum(_moved(weight).sum() for weight in self.weights(module.model))
         *losses, total = torch.stack([*self._losses, weights]).tolist()
         self._losses = []
         last = trainer.global_step

@@ -80,7 +80,7 @@ class DecoupledSGD(torch.optim.Optimizer):
     def _step_dense(self, params: Sequence[nn.Parameter], group: Mapping[str, Any]) -> None:
         """One step of `params`, whose gradients are ordinary tensors."""
         keep = 1 - self.decay * group["lr"] / self.initial_lr
-        whole = [(p.detach(), p.grad, self._velocity(p)) for p in params]
+        whole = [(p.detach(), p.grad, self._velocity(p)) for p in params if p.grad is not None]
         for variables, gradients, velocities in _in_pieces(whole):
             # Each operation rounds by itself: fused, they would give other bits elsewhere.
             steps = torch._foreach_mul(gradients, group["lr"])
@@ -98,6 +98,7 @@ class DecoupledSGD(torch.optim.Optimizer):
                 momentum=group["momentum"],
                 smallest_keep=1 - self.decay,
             )
+        assert parameter.grad is not None
         self._listed[parameter].step(
             parameter.grad._indices()[0],
             parameter.grad._values(),

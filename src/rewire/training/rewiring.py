@@ -52,8 +52,8 @@ class Rewiring(pl.Callback):
         self.growth: Tensor | int = 0
         self.surplus_steps = 0
         self.largest_surplus = 0
-        self.last: Connectivity | None = None
-        self._connected: Tensor | None = None
+        self.last: Connectivity  # once a step was made
+        self._connected: Tensor
         self._lr = 0.0
         self._moving: Callable[[torch.nn.Parameter], Tensor | None] = lambda parameter: None
 

@@ -10,7 +10,7 @@ from rewire.pipeline.common import Profile
 from rewire.pipeline.document import HISTORY, WEIGHTS
 from rewire.pipeline.profiles import profile_of
 from rewire.pipeline.state import Results
-from rewire.reporting.html.charts import History, Seeds, history
+from rewire.reporting.html.charts import Seeds, history
 from rewire.reporting.html.model import (
     Figure,
     Layer,
@@ -127,12 +127,13 @@ def split(name: str) -> tuple[str, str]:
 
 def by_training(names: Iterable[str], source: Path) -> dict[str, dict[str, Seeds]]:
     """Training → strategy → histories of its seeds."""
-    found: dict[str, dict[str, list[History]]] = {}
+    found: dict[str, dict[str, Seeds]] = {}
     for name in names:
         path = source / "train" / name / HISTORY
         if path.is_file():
             training, strategy = split(name)
-            found.setdefault(training, {}).setdefault(strategy, []).append(history(path))
+            strategies = found.setdefault(training, {})
+            strategies[strategy] = [*strategies.get(strategy, ()), history(path)]
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from operator import itemgetter
 
 from rewire.reporting.html.findings import (
     IN_PART,
@@ -48,13 +49,17 @@ def _order(table: Table | None) -> Finding | None:
         return None
     kept, texts = [], []
     for row, cells in zip(table.spec.rows, table.rows(), strict=True):
-        known = [cell for cell in cells if cell.published is not None and cell.ours is not None]
+        known = [
+            (cell.published, cell.ours, value_text(cell))
+            for cell in cells
+            if cell.published is not None and cell.ours is not None
+        ]
         if len(known) < 2:
             continue
-        known.sort(key=lambda cell: cell.published)
-        kept.append(all(a.ours < b.ours for a, b in pairwise(known)))
-        ours = " < ".join(value_text(cell) for cell in known)
-        published = " < ".join(f"{cell.published:g}" for cell in known)
+        known.sort(key=itemgetter(0))
+        kept.append(all(a < b for (_, a, _), (_, b, _) in pairwise(known)))
+        ours = " < ".join(text for *_, text in known)
+        published = " < ".join(f"{value:g}" for value, *_ in known)
         sign = "as published" if kept[-1] else "other order"
         if not kept[-1]:
             ours = ours.replace(" < ", ", ")
@@ -82,8 +87,8 @@ def _pairs(paired: Sequence[Row], measure: str, question: str) -> Finding | None
     ]
     if not rows:
         return None
-    distinct = [row for row in rows if row.p_holm < 0.05]
-    widest = max(rows, key=lambda row: abs(row.difference))
+    distinct = [row for row in rows if row.p_holm is not None and row.p_holm < 0.05]
+    widest = max(rows, key=lambda row: abs(row.difference or 0))
     counts = Counter(row.verdict for row in rows)
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     return Finding(

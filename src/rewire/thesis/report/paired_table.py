@@ -225,16 +225,16 @@ def shown(row: Row) -> dict[str, str]:
         "accuracy": row.measure,
         "pair": f"{row.strategy} - {row.baseline}",
     }
-    if row.difference is None:
+    low, high = row.ci95_low, row.ci95_high
+    if low is None or high is None:
         compared = dict.fromkeys(("difference [95 %], points", "varies over"), GAP)
         counted = {"images": f"{row.images:,}", "seeds": str(row.seeds)}
         tested = dict.fromkeys(("only one right", "p", "p, Holm"), GAP)
         return same | compared | counted | tested | {"verdict": row.verdict}
-    digits = 1 if row.ci95_high - row.ci95_low >= 2 else 2
-    low, high = (f"{end:+z.{digits}f}" for end in (row.ci95_low, row.ci95_high))
+    number = "+z.1f" if high - low >= 2 else "+z.2f"
     return same | {
-        "difference [95 %], points": f"{row.difference:+z.{digits}f} [{low}, {high}]",
-        "varies over": row.interval,
+        "difference [95 %], points": f"{row.difference:{number}} [{low:{number}}, {high:{number}}]",
+        "varies over": row.interval or GAP,
         "images": f"{row.images:,}",
         "seeds": str(row.seeds),
         "only one right": f"{row.only_strategy:,} : {row.only_baseline:,}",
@@ -284,8 +284,8 @@ def explanation(rows: Sequence[Row], margin: float = MARGIN) -> list[str]:
     return lines
 
 
-def _probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _probability(p: float | None) -> str:
+    return GAP if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _plain(value: Any) -> Any:
