@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rewire.errors import InputError
 from rewire.evaluation.curve import compacted, pruning_curve
-from rewire.evaluation.noise import accuracy_under_noise
+from rewire.evaluation.noise import correct_under_noise
 from rewire.models.dense import build_dense
 from rewire.pruning.inputs import mean_inputs
 from rewire.pruning.values import apply_masks, masks_at, ranks, score
@@ -81,7 +81,7 @@ def test_counts_are_those_of_the_plain_network(data, name, names, metric, evalua
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     for row, ratio in zip(found.tolist(), RATIOS, strict=True):
         with pruned(ratio):
-            assert row == accuracy_under_noise(model, *data, evaluation=evaluation)["correct"]
+            assert row == correct_under_noise(model, *data, evaluation=evaluation).tolist()
     assert len({tuple(row) for row in found.tolist()}) > 1
 
 
@@ -89,7 +89,7 @@ def test_settings_are_whatever_the_context_takes(data):
     model = network()
     half = masks_at(rankings(model, data[0], "absolute"), 0.5)
     found = pruning_curve(model, lambda masks: apply_masks(model, masks), [{}, half], *data)
-    assert found[0].tolist() == accuracy_under_noise(model, *data)["correct"]
+    assert found[0].tolist() == correct_under_noise(model, *data).tolist()
     nothing = pruning_curve(model, lambda _: nullcontext(), [None], *data[:2], data[2][:0])
     assert nothing.tolist() == found[:1, :1].tolist()
 

@@ -19,7 +19,7 @@ from rewire.data.checks import check_count
 from rewire.data.images import ImageSet, as_float
 from rewire.data.load import load_images
 from rewire.errors import InputError
-from rewire.evaluation.noise import accuracy_under_noise
+from rewire.evaluation.noise import correct_under_noise
 from rewire.models.artifact import load_dense
 from rewire.models.dense import DenseNetwork
 from rewire.pipeline.document import WEIGHTS
@@ -175,7 +175,7 @@ def judged(
     Images are judged class by class, so that one pass gives both counts.
 
     Args:
-        model, evaluation: see `accuracy_under_noise`.
+        model, evaluation: see `correct_under_noise`.
         test: the images, on the model's device.
         noise: (V, 784) on any device.
         pairs: V pairs (target class, limit).
@@ -188,10 +188,10 @@ def judged(
     sizes = np.zeros((CLASSES, 1), int)
     for label in test.labels.unique().tolist():
         own = test.labels == label
-        found = accuracy_under_noise(
+        correct[label] = correct_under_noise(
             model, images[own], test.labels[own], noise, evaluation=evaluation
         )
-        correct[label], sizes[label] = found["correct"], int(own.sum())
+        sizes[label] = int(own.sum())
     others = np.array(
         [[True, *(label != target for target, _ in pairs)] for label in range(CLASSES)]
     )

@@ -44,7 +44,7 @@ def pruning_curve(
 ) -> np.ndarray:
     """Count correct images for every pruning, without noise and under every vector.
 
-    The counts are those of `accuracy_under_noise`, up to the rounding of float32, several times
+    The counts are those of `correct_under_noise`, up to the rounding of float32, several times
     faster: what lies before the first pruned matrix is computed once for all settings; weights
     that no path from input to logits uses are left out; dense layers run in oneDNN on a CPU.
 
@@ -66,7 +66,7 @@ def pruning_curve(
         int64 (S, 1 + V), counts of correct images of N.
 
     Raises:
-        InputError: as `accuracy_under_noise`, or for an unknown matrix.
+        InputError: as `correct_under_noise`, or for an unknown matrix.
     """
     check_judged(images, labels, noise, evaluation, batch_size)
     layers = _dense_layers(model, images[:1])

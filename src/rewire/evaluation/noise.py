@@ -1,14 +1,8 @@
-"""Accuracy under universal noise: with and without every vector, on one network and across heads.
-
-"none" (the clean images) is always the first column. Accuracies are shares in [0, 1], as in the
-article's plots and table.
-"""
+"""Correct images under universal noise: first without any, then under every vector."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +16,7 @@ from rewire.errors import InputError
 
 
 @torch.no_grad()
-def accuracy_under_noise(
+def correct_under_noise(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -30,8 +24,7 @@ def accuracy_under_noise(
     *,
     evaluation: str = "E1",
     batch_size: int = 1000,
-    exclude_targets: Sequence[int] | None = None,
-) -> dict[str, Any]:
+) -> np.ndarray:
     """Count correct images without noise and under every vector, in full float32.
 
     Args:
@@ -41,34 +34,21 @@ def accuracy_under_noise(
         noise: (V, pixels) on the same device.
         evaluation: "E1" adds the noise unclipped as in the article's plots, "E2" clips to [0, 1].
         batch_size: images per forward pass.
-        exclude_targets: the target class of every vector; images of that class are not counted
-            for it. `None` counts all images, as the article does.
 
     Returns:
-        `correct` and `images`, integer counts, and `accuracy`, their ratio: lists of 1 + V.
+        int64 (1 + V,), of N.
 
     Raises:
         InputError: for no image, unequal lengths, or a value that is not allowed.
     """
-    check_judged(images, labels, noise, evaluation, batch_size, exclude_targets)
-    correct = np.zeros(1 + len(noise), int)
+    check_judged(images, labels, noise, evaluation, batch_size)
+    correct = np.zeros(1 + len(noise), np.int64)
     with full_float32(images.device), attack_mode(model):
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             every = itertools.chain([x], (apply_noise(x, n, evaluation=evaluation) for n in noise))
             for column, fed in enumerate(every):
-                right = is_correct(model(fed), y)
-                if column and exclude_targets is not None:
-                    right &= y != exclude_targets[column - 1]
-                correct[column] += int(right.sum())
-    counted = np.full(1 + len(noise), len(images))
-    if exclude_targets is not None:
-        of_class = torch.bincount(labels, minlength=1 + max(exclude_targets, default=0)).cpu()
-        counted[1:] -= of_class[list(exclude_targets)].numpy()
-    return {
-        "correct": correct.tolist(),
-        "images": counted.tolist(),
-        "accuracy": (correct / np.maximum(counted, 1)).tolist(),
-    }
+                correct[column] += int(is_correct(model(fed), y).sum())
+    return correct
 
 
 def check_judged(
@@ -77,9 +57,8 @@ def check_judged(
     noise: Tensor,
     evaluation: str,
     batch_size: int,
-    exclude_targets: Sequence[int] | None = None,
 ) -> None:
-    """Refuse what `accuracy_under_noise` cannot judge.
+    """Refuse what `correct_under_noise` cannot judge.
 
     Raises:
         InputError: for no image, unequal lengths, or a value that is not allowed.
@@ -93,7 +72,3 @@ def check_judged(
     apply_noise(images[:1], noise, evaluation=evaluation)  # refuses another number of pixels
     if noise.ndim != 2:
         raise InputError(f"noise of shape {tuple(noise.shape)}. Allowed: (vectors, pixels).")
-    if exclude_targets is not None and len(exclude_targets) != len(noise):
-        raise InputError(
-            f"{len(exclude_targets)} target classes for {len(noise)} vectors. Allowed: one each."
-        )

@@ -31,5 +31,5 @@ def tracked_tables(
 def track_table(table: Table, tracker: Tracker) -> None:
     """Log the cells of a filled table."""
     columns = ["row", "column", "ours", "published", "n", "verdict"]
-    cells = table.as_json()["cells"]
-    tracker.table(table.spec.name, columns, [[cell[c] for c in columns] for cell in cells])
+    rows = [[getattr(cell, name) for name in columns] for cell in table.cells]
+    tracker.table(table.spec.name, columns, rows)

@@ -94,16 +94,5 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         """The plain dictionary that is written as NAME.json."""
-        return {
-            "table": self.spec.name,
-            "profile": self.profile,
-            "cells": [
-                {
-                    **asdict(cell),
-                    "ci95": list(cell.ci95) if cell.ci95 else None,
-                    "flags": None if cell.flags is None else list(cell.flags),
-                    "outdated": list(cell.outdated),
-                }
-                for cell in self.cells
-            ],
-        }
+        cells = [asdict(cell) for cell in self.cells]
+        return {"table": self.spec.name, "profile": self.profile, "cells": cells}
