@@ -37,6 +37,7 @@ DECOUPLED_COLUMN = "5/.3"
 OWN_LOSS, COMPARED_LOSS = "quadratic_linear", "ce"
 LATER_LAYERS = ("dense2", "dense3")
 METRICS = ("absolute", "activated")
+LAYER_CURVES = [f"{metric}_{layer}" for metric in METRICS for layer in ("dense1", *LATER_LAYERS)]
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,15 @@ def activated_gains(run: Run) -> Finding | None:
 def steps_in_first_layer(run: Run) -> Finding | None:
     """(c)"""
     changes = {}
-    for metric in METRICS:
-        for layer in ("dense1", *LATER_LAYERS):
-            name = f"{metric}_{layer}"
-            lines = [run.mean(name, vector) for vector in run.vectors]
-            low = [[v for r, v in line.items() if r <= LOW_RATIO] for line in lines]
-            if any(
-                0.0 not in line or len(found) < 2 for line, found in zip(lines, low, strict=True)
-            ):
+    for name in LAYER_CURVES:
+        found: list[float] = []
+        for vector in run.vectors:
+            line = run.mean(name, vector)
+            low = [value for ratio, value in line.items() if ratio <= LOW_RATIO]
+            if 0.0 not in line or len(low) < 2:
                 return None
-            changes[name] = max(
-                abs(value - line[0.0])
-                for line, found in zip(lines, low, strict=True)
-                for value in found
-            )
+            found += [abs(value - line[0.0]) for value in low]
+        changes[name] = max(found)
     first = changes["activated_dense1"]
     others = [change for name, change in changes.items() if name != "activated_dense1"]
     text = ", ".join(f"{name} {_points(change)}" for name, change in changes.items())
@@ -93,16 +89,15 @@ def steps_in_first_layer(run: Run) -> Finding | None:
 
 def combined_better(run: Run) -> Finding | None:
     """(d)"""
-    ratios = {method: kept(run, method) for method in ("combined", "activated")}
-    if not all(ratios.values()):
+
+    def at_last(method: str) -> dict[str, float]:
+        last = max(kept(run, method), default=-1.0)
+        return _known({vector: run.mean(method, vector).get(last) for vector in run.vectors})
+
+    combined, activated = at_last("combined"), at_last("activated")
+    if not combined or not activated:
         return None
-    gains = {}
-    for vector in run.vectors:
-        lines = {method: run.mean(method, vector) for method in ratios}
-        if any(max(found) not in lines[method] for method, found in ratios.items()):
-            return None
-        at = {method: lines[method][max(found)] for method, found in ratios.items()}
-        gains[vector] = at["combined"] - at["activated"]
+    gains = {vector: combined[vector] - activated[vector] for vector in run.vectors}
     lost = [vector for vector, gain in gains.items() if gain <= -GAIN]
     text = f"{_risen_text(gains)}; worse: {', '.join(lost) or 'none'}"
     return Finding(_risen(gains.values()) >= SOME, text)
@@ -132,15 +127,13 @@ def layers_depend(run: Run) -> Finding | None:
     unpruned, joint = clean_accuracy(run.at(CLEAN)), clean_accuracy(run.at("layers"))
     if unpruned is None or joint is None:
         return None
-    alone = _known(
-        {
-            f"{metric}_{layer}": clean_loss(run, f"{metric}_{layer}", ratio)
-            for metric, layers in run.at("layers")[0].ratios.items()
-            if isinstance(layers, Mapping)
-            for layer, ratio in layers.items()
-        }
-    )
-    if not alone:
+    losses = {
+        f"{metric}_{layer}": clean_loss(run, f"{metric}_{layer}", ratio)
+        for metric, layers in run.at("layers")[0].ratios.items()
+        if isinstance(layers, Mapping)
+        for layer, ratio in layers.items()
+    }
+    if not (alone := _known(losses)):
         return None
     together, total = unpruned - joint, sum(alone.values())
     text = f"together {_points(together)}; sum of the parts {_points(total)} ("
@@ -256,9 +249,8 @@ def _layers(
     run: Run, compare: Callable[[str, Mapping[str, float]], tuple[float, float]]
 ) -> Finding | None:
     """Whether one of two numbers made of the layers' best mean gains is larger, for each metric."""
-    names = [f"{metric}_{layer}" for metric in METRICS for layer in ("dense1", *LATER_LAYERS)]
-    gain = _known({name: best_mean_gain(run, name) for name in names})
-    if gain is None:
+    gain = _known({name: best_mean_gain(run, name) for name in LAYER_CURVES})
+    if not gain:
         return None
     text = ", ".join(f"{name} {_points(value)}" for name, value in gain.items())
     larger = [_above(*compare(metric, gain)) for metric in METRICS]
@@ -267,17 +259,17 @@ def _layers(
 
 def _clean_losses(run: Run, curves: Iterable[str], ratio: float, most: float) -> Finding | None:
     losses = _known({curve: clean_loss(run, curve, ratio) for curve in curves})
-    if losses is None:
+    if not losses:
         return None
     text = ", ".join(f"{curve} {_points(-loss)}" for curve, loss in losses.items())
     within = max(losses.values()) <= most + 1e-9
     return Finding(within, f"clean change at {_percent(ratio)}: {text}")
 
 
-def _known(values: Mapping[str, float | None]) -> dict[str, float] | None:
-    """All of these, or None if one was not measured."""
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """All of these; none if one was not measured."""
     there = {name: value for name, value in values.items() if value is not None}
-    return there if len(there) == len(values) else None
+    return there if len(there) == len(values) else {}
 
 
 def _above(larger: float, smaller: float) -> bool | None:
