@@ -16,6 +16,7 @@ from rewire.registry import EXTENSIONS, OPEN, PACKAGE, extension_folder, module_
 
 APART = (
     "rewire.article.document",
+    "rewire.article.results",
     "rewire.cli",
     "rewire.pipeline.common",
     "rewire.pipeline.console",
@@ -27,6 +28,7 @@ APART = (
     "rewire.pipeline.provenance",
     "rewire.pipeline.schema",
     "rewire.progress",
+    "rewire.record",
     "rewire.thesis.document",
     "rewire.tracking",
 )

@@ -9,6 +9,7 @@ import pytest
 from helpers.toys_article import COLUMNS, CONF, EIGHT, QUICK, point, rows, run
 from scipy import stats
 
+from rewire.article.gathered import read_curves
 from rewire.article.report.best_performance import (
     Ordering,
     matched_points,
@@ -17,8 +18,9 @@ from rewire.article.report.best_performance import (
     table1_results,
 )
 from rewire.article.report.runs import Run
-from rewire.article.results import CurveRow, curves_text, read_curves
+from rewire.article.results import CurveRow
 from rewire.errors import InputError
+from rewire.files import csv_text
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import to_markdown
 from rewire.reporting.table_spec import load_spec, parse_spec
@@ -160,7 +162,7 @@ def test_other_networks_and_profiles() -> None:
 
 def test_curves_are_read_as_they_were_written(tmp_path) -> None:
     written = rows("absolute", {"none": {0.0: 0.98, 0.8: 0.975}}, draw=1)
-    (tmp_path / "curves.csv").write_text(curves_text(written))
+    (tmp_path / "curves.csv").write_text(csv_text(CurveRow._fields, written))
     assert read_curves(tmp_path / "curves.csv") == written
 
 

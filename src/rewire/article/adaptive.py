@@ -13,16 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rewire.article.configuration import Configuration
+from rewire.article.counts import percents
 from rewire.article.curve_settings import points_of
 from rewire.article.noise_vectors import make_vectors, noise_batches, noise_recipe
 from rewire.article.pruned_accuracy import Judged, Rankings, judge, load_inputs
-from rewire.article.results import Adapted, AdaptedPoint, Counts, percents, piece
+from rewire.article.results import Adapted, AdaptedPoint, Counts
 from rewire.attacks.universal import CLEAN
 from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import Part, parts
+from rewire.pipeline.partial_results import Part, parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.pruning.values import apply_masks, combined_masks
 from rewire.reporting.text_tables import summary_table

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from rewire.article.configuration import Configuration, Curve, Curves
+from rewire.article.counts import percents
 from rewire.article.curve_settings import (
     curves_of,
     draws_of,
@@ -26,18 +27,15 @@ from rewire.article.results import (
     Pruned,
     PrunedPoint,
     Total,
-    curves_text,
-    percents,
-    piece,
 )
 from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
 from rewire.evaluation.curve import pruning_curve
-from rewire.files import write_json, write_text
+from rewire.files import csv_text, write_json, write_text
 from rewire.models.dense import PIXELS
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar, tell
 from rewire.pruning.inputs import metric_images
@@ -88,7 +86,7 @@ def measure(cell: Cell[Configuration]) -> list[str]:
             dead_pixels=piece(part, "dead-pixels", blackened, DeadPixels),
             dead_inputs={name: int((mean == 0).sum()) for name, mean in means.items()},
         )
-        write_text(folder / CURVES, curves_text(rows))
+        write_text(folder / CURVES, csv_text(CurveRow._fields, rows))
         write_json(folder / METRICS, metrics.as_json())
     report(rows, metrics, tracker)
     tracker.artifact(

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from rewire.article.configuration import Configuration
 from rewire.article.configuration import Decoupled as Options
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import first_images
 from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
-from rewire.article.results import Decoupled, DecoupledPoint, SparseLayer, percents, piece
+from rewire.article.results import Decoupled, DecoupledPoint, SparseLayer
 from rewire.attacks.judge import is_correct, predict_logits
 from rewire.attacks.universal import CLEAN, apply_noise, pair_label
 from rewire.attacks.universal_files import load_noise
@@ -33,7 +34,7 @@ from rewire.models.artifact import load_dense
 from rewire.models.dense import DENSE_MODELS, Architecture, DenseNetwork
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
 from rewire.pruning.decoupled import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from rewire.article.report.runs import Finished, Measured, Outdated, Run
 from rewire.article.results import (
     CURVES,
     Adapted,
+    CurveRow,
     Decoupled,
     Noised,
     Pruned,
     Transferred,
-    read_curves,
 )
+from rewire.errors import InputError
 from rewire.files import MANIFEST
 from rewire.pipeline.common import Profile
 from rewire.pipeline.document import METRICS, WEIGHTS
@@ -92,6 +94,37 @@ def gathered_from(source: Path, profile: str) -> Results:
     """The results of all finished cells of a profile's folder that are no variants."""
     stages = {stage: [source / stage / name for name in standard(source, stage)] for stage in LISTS}
     return gathered(stages, profile)
+
+
+def read_curves(path: Path) -> list[CurveRow]:
+    """The rows of a curves.csv.
+
+    Raises:
+        InputError: if it is missing, damaged, or holds impossible counts; names the file.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [
+                CurveRow(
+                    row["curve"],
+                    int(row["draw"]),
+                    float(row["ratio"]),
+                    float(row["sparsity"]),
+                    row["evaluation"],
+                    row["column"],
+                    int(row["correct"]),
+                    int(row["images"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"'{path}' is missing or damaged: {error!r}") from error
+    for row in rows:
+        if not 0 <= row.correct <= row.images or not row.images:
+            raise InputError(
+                f"'{path}': {row.correct} of {row.images} images are correct: impossible."
+            )
+    return rows
 
 
 def standard(source: Path, stage: str) -> list[str]:

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from rewire.article.configuration import Configuration, Run, Trainability
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import (
     check_distinct,
     judged,
@@ -23,7 +24,7 @@ from rewire.article.noise_vectors import (
     noise_recipe,
 )
 from rewire.article.report.noise_figure import noise_plot
-from rewire.article.results import Counts, Noised, Trial, percents, piece
+from rewire.article.results import Counts, Noised, Trial
 from rewire.attacks.universal import (
     EVALUATIONS,
     VARIANTS,
@@ -36,7 +37,7 @@ from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
-from pydantic import TypeAdapter
-
-from rewire.errors import InputError
-from rewire.files import csv_text
-from rewire.pipeline.partial_results import Part
 from rewire.record import Record
 
-T = TypeVar("T")
 CURVES = "curves.csv"  # of `article_curves`
-Count = tuple[int, int]
-"""(correct images, images)."""
 Ratios = dict[str, float | dict[str, float]]
 """Metric → the share that goes: of every matrix, or by matrix."""
 
 
-class Counted(Protocol):
-    """Correct images and images per column: without noise, then under every vector."""
-
-    @property
-    def correct(self) -> Sequence[int]: ...
-    @property
-    def images(self) -> Sequence[int]: ...
-
-
 class Counts(Record):
-    """Nothing but what was counted per column."""
+    """Correct images and images per column: without noise, then under every vector."""
 
     correct: list[int]
     images: list[int]
@@ -195,75 +175,3 @@ class Decoupled(Record):
     layers: list[SparseLayer]
     largest_difference: float
     points: list[DecoupledPoint]
-
-
-def percents(measured: Counted) -> list[float]:
-    """Accuracy of every column in percent."""
-    return [100 * k / n for k, n in zip(measured.correct, measured.images, strict=True)]
-
-
-def counted(measured: Counted, columns: Sequence[str]) -> dict[str, Count]:
-    """Column → counts.
-
-    Raises:
-        InputError: for lists of other lengths than `columns`, or impossible counts.
-    """
-    correct, images = measured.correct, measured.images
-    if not len(correct) == len(images) == len(columns):
-        raise InputError(
-            f"{len(correct)} counts of {len(images)} for {len(columns)} columns. Allowed: as many."
-        )
-    if any(not 0 <= k <= n for k, n in zip(correct, images, strict=True)):
-        raise InputError(f"{correct} of {images} images are correct: impossible.")
-    return dict(zip(columns, zip(correct, images, strict=True), strict=True))
-
-
-def accuracies(measured: Counted, columns: Sequence[str]) -> dict[str, float]:
-    """Column → accuracy; columns without images are out. Raises as `counted`."""
-    return {column: k / n for column, (k, n) in counted(measured, columns).items() if n}
-
-
-def curves_text(rows: Sequence[CurveRow]) -> str:
-    """The content of a curves.csv."""
-    return csv_text(CurveRow._fields, rows)
-
-
-def read_curves(path: Path) -> list[CurveRow]:
-    """The rows of a curves.csv.
-
-    Raises:
-        InputError: if it is missing, damaged, or holds impossible counts; names the file.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [
-                CurveRow(
-                    row["curve"],
-                    int(row["draw"]),
-                    float(row["ratio"]),
-                    float(row["sparsity"]),
-                    row["evaluation"],
-                    row["column"],
-                    int(row["correct"]),
-                    int(row["images"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(f"'{path}' is missing or damaged: {error!r}") from error
-    for row in rows:
-        if not 0 <= row.correct <= row.images or not row.images:
-            raise InputError(
-                f"'{path}': {row.correct} of {row.images} images are correct: impossible."
-            )
-    return rows
-
-
-def piece(part: Part, name: str, compute: Callable[[], T], kind: type[T]) -> T:
-    """`part` of `rewire.pipeline.partial_results` for records: `kind` is e.g. `list[Trial]`."""
-    values = TypeAdapter(kind)
-
-    def plain() -> object:
-        return values.dump_python(compute(), by_alias=True, exclude_unset=True)
-
-    return values.validate_python(part(name, plain))

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 
 from rewire.article.configuration import Configuration
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import judged, load_inputs
-from rewire.article.results import Counts, Transferred, percents, piece
+from rewire.article.results import Counts, Transferred
 from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
@@ -21,7 +22,7 @@ from rewire.files import MANIFEST, write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 

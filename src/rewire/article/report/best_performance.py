@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rewire.article.counts import Count
 from rewire.article.report.runs import (
     CLEAN,
     VALIDATION,
@@ -16,7 +17,6 @@ from rewire.article.report.runs import (
     mean,
     mean_of,
 )
-from rewire.article.results import Count
 from rewire.evaluation.statistics import mean_interval
 from rewire.record import Record
 

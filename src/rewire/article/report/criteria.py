@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rewire.article.counts import accuracies
 from rewire.article.report.best_performance import clean_accuracy, unpruned_validation
 from rewire.article.report.runs import (
     CLEAN,
@@ -21,7 +22,7 @@ from rewire.article.report.runs import (
     kept_ratios,
     mean,
 )
-from rewire.article.results import Decoupled, Noised, accuracies
+from rewire.article.results import Decoupled, Noised
 
 GAIN = 0.01  # an accuracy that rose
 # Two accuracies that differ: three standard errors, if 1 % of 10,000 images change their verdict.

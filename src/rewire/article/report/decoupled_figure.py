@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rewire.article.results import DecoupledPoint, percents
+from rewire.article.counts import percents
+from rewire.article.results import DecoupledPoint
 from rewire.errors import InputError
 from rewire.pruning.decoupled_cost import Cost
 from rewire.reporting.canvas import BARS, new_figure, save_figure

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rewire.article.counts import percents
 from rewire.article.report.noise_rows import Row
 from rewire.article.report.runs import CLEAN, Measured
-from rewire.article.results import Decoupled, percents
+from rewire.article.results import Decoupled
 
 
 def decoupled_rows(results: Iterable[Measured[Decoupled]]) -> list[Row]:

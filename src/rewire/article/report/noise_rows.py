@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
+from rewire.article.counts import accuracies
 from rewire.article.report.runs import CLEAN, VECTORS, Measured, chosen, mean, mean_of
-from rewire.article.results import Adapted, Noised, Transferred, accuracies
+from rewire.article.results import Adapted, Noised, Transferred
 from rewire.record import Record
 from rewire.reporting.text_tables import markdown_table
 

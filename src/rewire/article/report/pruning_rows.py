@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from rewire.article.counts import accuracies
 from rewire.article.report.best_performance import (
     METHODS,
     clean_accuracy,
@@ -23,7 +24,6 @@ from rewire.article.report.runs import (
     chosen,
     mean,
 )
-from rewire.article.results import accuracies
 
 CONTROLS = (
     *METHODS,

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from rewire.article.results import Count, CurveRow, Pruned, Ratios, counted
+from rewire.article.counts import Count, counted
+from rewire.article.results import CurveRow, Pruned, Ratios
 from rewire.errors import InputError
 from rewire.record import Record
 
