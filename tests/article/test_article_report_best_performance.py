@@ -18,9 +18,8 @@ from rewire.article.report.best_performance import (
     table1_results,
 )
 from rewire.article.report.runs import Run
-from rewire.article.results import CurveRow
 from rewire.errors import InputError
-from rewire.files import csv_text
+from rewire.pipeline.run_cell import as_csv
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import to_markdown
 from rewire.reporting.table_spec import load_spec, parse_spec
@@ -162,25 +161,23 @@ def test_other_networks_and_profiles() -> None:
 
 def test_curves_are_read_as_they_were_written(tmp_path) -> None:
     written = rows("absolute", {"none": {0.0: 0.98, 0.8: 0.975}}, draw=1)
-    (tmp_path / "curves.csv").write_text(csv_text(CurveRow._fields, written))
+    (tmp_path / "curves.csv").write_text(as_csv([row.as_json() for row in written]))
     assert read_curves(tmp_path / "curves.csv") == written
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "says"),
     [
-        None,
-        "curve,draw\nabsolute,0\n",
-        ",".join(CurveRow._fields) + "\nabsolute,0,0.5,0.5,E1,none,many,10000\n",
-        ",".join(CurveRow._fields) + "\nabsolute,0,0.5,0.5,E1,none,10001,10000\n",
-        ",".join(CurveRow._fields) + "\nabsolute,0,0.5,0.5,E1,none,0,0\n",
+        (None, "missing or damaged"),
+        ("curve,draw\nabsolute,0\n", "ratio: Field required"),
+        ("curve,draw,ratio\nabsolute,0,half\n", "ratio: Input should be a valid number"),
     ],
 )
-def test_damaged_curves_are_named(text, tmp_path) -> None:
+def test_damaged_curves_are_named(text, says, tmp_path) -> None:
     path = tmp_path / "curves.csv"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match=r"curves\.csv'.*(missing|damaged|impossible)"):
+    with pytest.raises(InputError, match=rf"curves\.csv' is .*{says}"):
         read_curves(path)
 
 
@@ -188,6 +185,8 @@ def test_impossible_counts_are_refused() -> None:
     accuracies = [1.0001, *NONE[1:]]
     with pytest.raises(InputError, match=r"10001.* impossible"):
         table1_results([run(points=[point("none", accuracies)])])
+    with pytest.raises(InputError, match=r"10001.* impossible"):
+        table1_results([run(curves=rows("absolute", {"validation": {0.0: 1.0001}}))])
 
 
 def ordered(values: list[tuple[float, float, float]]) -> Ordering:

@@ -93,7 +93,8 @@ def changed(raw: Run, curve: str, change) -> Run:
 
     def other(row):
         accuracy = change(row.column, row.ratio, row.correct / 10_000)
-        return row._replace(correct=round(10_000 * accuracy)) if row.curve == curve else row
+        moved = {"correct": round(10_000 * accuracy)}
+        return row.model_copy(update=moved) if row.curve == curve else row
 
     return replace(raw, rows=[other(row) for row in raw.rows])
 
@@ -194,7 +195,7 @@ def test_seeds_that_disagree_are_undecided_and_all_are_quoted() -> None:
 
 def test_draws_of_opposite_sign_leave_class_one_undecided() -> None:
     rows = [
-        row._replace(correct=4000)
+        row.model_copy(update={"correct": 4000})
         if (row.curve, row.column, row.draw) == ("activated_dense2", "1/.35", 3) and row.ratio > 0
         else row
         for row in CNN.rows

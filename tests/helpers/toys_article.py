@@ -57,7 +57,16 @@ def rows(
 ) -> list[CurveRow]:
     """Rows of curves.csv from column → ratio → accuracy."""
     return [
-        CurveRow(curve, draw, ratio, ratio, evaluation, column, round(accuracy * IMAGES), IMAGES)
+        CurveRow(
+            curve=curve,
+            draw=draw,
+            ratio=ratio,
+            sparsity=ratio,
+            evaluation=evaluation,
+            column=column,
+            correct=round(accuracy * IMAGES),
+            images=IMAGES,
+        )
         for column, line in values.items()
         for ratio, accuracy in line.items()
     ]

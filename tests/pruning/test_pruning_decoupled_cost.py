@@ -31,7 +31,7 @@ def test_fit_of_a_line():
     # By hand: 0.5 + x leaves 1/6, -2/6, 1/6, squares of 1/6 in all; around the mean they are 13/6.
     fit = fit_cost([0, 1, 2], [0.5 + 1 / 6, 1.5 - 2 / 6, 2.5 + 1 / 6])
     assert fit == (pytest.approx(0.5), pytest.approx(1), pytest.approx(12 / 13))
-    assert fit_cost([1, 2], [3.0, 3.0]).r2 == 1
+    assert fit_cost([1, 2], [3.0, 3.0])[2] == 1
     with pytest.raises(InputError, match=r"no line through \[10\] entries"):
         fit_cost([10, 10], [1.0, 2.0])
 

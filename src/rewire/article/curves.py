@@ -31,12 +31,12 @@ from rewire.article.results import (
 from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
 from rewire.evaluation.curve import pruning_curve
-from rewire.files import csv_text, write_json, write_text
+from rewire.files import write_json, write_text
 from rewire.models.dense import PIXELS
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
 from rewire.pipeline.partial_results import parts, piece
-from rewire.pipeline.run_cell import run_cell
+from rewire.pipeline.run_cell import as_csv, run_cell
 from rewire.progress import bar, tell
 from rewire.pruning.inputs import metric_images
 from rewire.pruning.values import Pruning, apply_masks, weight_matrices
@@ -86,7 +86,7 @@ def measure(cell: Cell[Configuration]) -> list[str]:
             dead_pixels=piece(part, "dead-pixels", blackened, DeadPixels),
             dead_inputs={name: int((mean == 0).sum()) for name, mean in means.items()},
         )
-        write_text(folder / CURVES, csv_text(CurveRow._fields, rows))
+        write_text(folder / CURVES, as_csv([row.as_json() for row in rows]))
         write_json(folder / METRICS, metrics.as_json())
     report(rows, metrics, tracker)
     tracker.artifact(
@@ -121,12 +121,14 @@ def curve_rows(
 ) -> Iterator[CurveRow]:
     """The rows of `curves.csv` of one draw of a curve, one number each."""
     for place, (ratio, sparsity) in enumerate(zip(ratios, result.sparsity, strict=True)):
-        row = functools.partial(CurveRow, name, draw, ratio, sparsity)
+        row = functools.partial(CurveRow, curve=name, draw=draw, ratio=ratio, sparsity=sparsity)
         for evaluation, counts in result.correct.items():
             for column, correct in zip(columns, counts[place], strict=True):
-                yield row(evaluation, column, correct, result.images)
+                number = {"correct": correct, "images": result.images}
+                yield row(evaluation=evaluation, column=column, **number)
         if (held_out := result.validation) is not None:
-            yield row("E1", VALIDATION, held_out.correct[place], held_out.images)
+            number = {"correct": held_out.correct[place], "images": held_out.images}
+            yield row(evaluation="E1", column=VALIDATION, **number)
 
 
 def point_draws(point: Pruning, options: Curves) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,34 +98,12 @@ def gathered_from(source: Path, profile: str) -> Results:
 
 
 def read_curves(path: Path) -> list[CurveRow]:
-    """The rows of a curves.csv.
-
-    Raises:
-        InputError: if it is missing, damaged, or holds impossible counts; names the file.
-    """
+    """The rows of a curves.csv; raises `InputError` if it is missing or damaged."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [
-                CurveRow(
-                    row["curve"],
-                    int(row["draw"]),
-                    float(row["ratio"]),
-                    float(row["sparsity"]),
-                    row["evaluation"],
-                    row["column"],
-                    int(row["correct"]),
-                    int(row["images"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(f"'{path}' is missing or damaged: {error!r}") from error
-    for row in rows:
-        if not 0 <= row.correct <= row.images or not row.images:
-            raise InputError(
-                f"'{path}': {row.correct} of {row.images} images are correct: impossible."
-            )
-    return rows
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is missing or damaged: {error}") from error
+    return [CurveRow.of(row, file=path) for row in csv.DictReader(io.StringIO(text))]
 
 
 def standard(source: Path, stage: str) -> list[str]:

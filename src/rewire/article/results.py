@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from rewire.record import Record
 
 CURVES = "curves.csv"  # of `article_curves`
@@ -103,7 +101,7 @@ class Pruned(Record):
     dead_inputs: dict[str, int]
 
 
-class CurveRow(NamedTuple):
+class CurveRow(Record):
     """One row of the curves.csv of `article_curves`."""
 
     curve: str

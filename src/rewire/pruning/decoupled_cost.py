@@ -10,7 +10,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,14 +30,6 @@ Backend = Callable[[sparse.csr_array, np.ndarray], Callable[[], Any]]
 BACKENDS: Registry[Backend] = Registry("backend of the sparse product")
 
 
-class Line(NamedTuple):
-    """seconds = a + b · entries; `r2` is the share of their variance that it explains."""
-
-    a: float
-    b: float
-    r2: float
-
-
 class Timing(Record):
     """Seconds of one product, of a network's `layer` pruned by `ratio` if it is of one."""
 
@@ -50,7 +42,7 @@ class Timing(Record):
 
 
 class Fit(Record):
-    """The `Line` through the timings of one backend and batch size."""
+    """The line of `fit_cost` through the timings of one backend and batch size."""
 
     backend: str
     batch_size: int
@@ -92,8 +84,12 @@ def torch_product(matrix: sparse.csr_array, x: np.ndarray) -> Callable[[], torch
     return lambda: (left @ right).T
 
 
-def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> Line:
-    """Least-squares line: `a` in seconds, `b` in seconds per entry; `r2` is 1 if all are equal.
+def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Least-squares line seconds = a + b · entries.
+
+    Returns:
+        a in seconds, b in seconds per entry, and R², the share of the variance of the seconds that
+        the line explains (1 if they are all equal).
 
     Raises:
         InputError: unless there are two different numbers of entries.
@@ -107,7 +103,7 @@ def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> Line:
     total = np.square(y - y.mean()).sum()
     unexplained = np.square(y - intercept - slope * x).sum()
     r2 = 1 - unexplained / total if total else 1.0
-    return Line(float(intercept), float(slope), float(r2))
+    return float(intercept), float(slope), float(r2)
 
 
 def product_cost(
@@ -145,8 +141,8 @@ def product_cost(
                     _median(BACKENDS[backend](matrix, _inputs(matrix, size)), repeats, clock)
                     for matrix in matrices
                 ]
-                line = fit_cost(entries, seconds)
-                fits.append(Fit(backend=backend, batch_size=size, **line._asdict()))
+                a, b, r2 = fit_cost(entries, seconds)
+                fits.append(Fit(backend=backend, batch_size=size, a=a, b=b, r2=r2))
                 measurements += [
                     Timing(backend=backend, batch_size=size, entries=count, seconds=value)
                     for count, value in zip(entries, seconds, strict=True)

@@ -21,6 +21,8 @@ AS_PLOTTED = ("G1", "E1")  # how the article makes noise and judges under it
 
 Row = dict[str, str | float | None]
 """Column → what stands there."""
+Shares = dict[str, float]
+"""Column of results → accuracy in [0, 1]."""
 
 
 class AdaptiveRow(Record):
@@ -146,49 +148,35 @@ def adaptive_rows(
         One row per head and point: `clean`, the mean of the eight vectors for either noise, and
         the share of the static gain over the unpruned network that remains.
     """
-    unpruned: dict[str, list[dict[str, float]]] = {}
-    for result in chosen(noise, network=network):
-        counts = result.metrics.accuracy["G1"]["E1"]["all"]
-        unpruned.setdefault(result.head, []).append(accuracies(counts, result.metrics.columns))
-    values: dict[tuple[str, str], list[tuple[float, dict[str, float], dict[str, float]]]] = {}
+    found: dict[str, dict[str | None, list[tuple[float, Shares, Shares]]]] = {}
+    for whole in chosen(noise, network=network):
+        counts = whole.metrics.accuracy["G1"]["E1"]["all"]
+        own = accuracies(counts, whole.metrics.columns)
+        found.setdefault(whole.head, {}).setdefault(None, []).append((0.0, own, own))
     for pruned in chosen(results, network=network):
         columns = pruned.metrics.columns
         for point in pruned.metrics.points:
             both = accuracies(point.static, columns), accuracies(point.adaptive, columns)
-            values.setdefault((pruned.head, point.point), []).append((point.sparsity, *both))
+            each = found.setdefault(pruned.head, {}).setdefault(point.point, [])
+            each.append((point.sparsity, *both))
     rows = []
-    for head in dict.fromkeys([*unpruned, *(head for head, _ in values)]):
-        whole = unpruned.get(head, [])
-        own = mean_percent(of_vectors(each, network) for each in whole)
-        if own is not None:
-            clean = mean_percent(each[CLEAN] for each in whole)
-            rows.append(
-                AdaptiveRow(
-                    head=head,
-                    point=CLEAN,
-                    seeds=len(whole),
-                    sparsity=0.0,
-                    clean=clean,
-                    static=own,
-                    adaptive=own,
-                    kept=None,
-                )
-            )
-        for (of, name), each in values.items():
-            if of != head:
-                continue
+    for head, points in found.items():
+        unpruned = None
+        for name, each in points.items():
             static = mean_percent(of_vectors(under, network) for _, under, _ in each)
             adaptive = mean_percent(of_vectors(under, network) for _, _, under in each)
+            if name is None and (unpruned := static) is None:
+                continue
             rows.append(
                 AdaptiveRow(
                     head=head,
-                    point=name,
+                    point=name or CLEAN,
                     seeds=len(each),
                     sparsity=mean_percent(sparsity for sparsity, *_ in each),
                     clean=mean_percent(under[CLEAN] for _, under, _ in each),
                     static=static,
                     adaptive=adaptive,
-                    kept=_kept(own, static, adaptive),
+                    kept=_kept(unpruned, static, adaptive),
                 )
             )
     return rows

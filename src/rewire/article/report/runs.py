@@ -117,6 +117,8 @@ class Run(Measured[Pruned]):
         """(curve, evaluation, column) → draw → ratio → counts."""
         counts: dict[tuple[str, str, str], dict[int, dict[float, Count]]] = {}
         for row in self.rows:
+            if not 0 <= row.correct <= row.images or not row.images:
+                raise InputError(f"{row.correct} of {row.images} images are correct: impossible.")
             lines = counts.setdefault((row.curve, row.evaluation, row.column), {})
             lines.setdefault(row.draw, {})[as_ratio(row.ratio)] = row.correct, row.images
         return counts
