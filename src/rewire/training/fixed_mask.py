@@ -21,7 +21,7 @@ class FixedConnectivity(pl.Callback):
     """
 
     growth = surplus_steps = largest_surplus = 0
-    last: Connectivity
+    last: Connectivity | None = None
 
     def __init__(self, *, budget: int) -> None:
         self.budget = budget

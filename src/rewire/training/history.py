@@ -74,6 +74,7 @@ class History(pl.Callback):
         if trainer.global_step % self.log_every == 0:
             step = {f"train/{name}": float(value) for name, value in module.latest.items()}
             last = self.rewiring.last
+            assert last is not None  # a step was made
             step |= {
                 "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
                 "train/growth": int(last.growth.sum()),
@@ -83,6 +84,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         layers, last = module.model.layers, self.rewiring.last
+        assert last is not None
         growth = int(torch.as_tensor(self.rewiring.growth).sum())
         zero = zero_vector_counts(last.connected, layers)
         row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}

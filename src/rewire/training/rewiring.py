@@ -52,7 +52,7 @@ class Rewiring(pl.Callback):
         self.growth: Tensor | int = 0
         self.surplus_steps = 0
         self.largest_surplus = 0
-        self.last: Connectivity  # once a step was made
+        self.last: Connectivity | None = None  # before the first step
         self._connected: Tensor
         self._lr = 0.0
         self._moving: Callable[[torch.nn.Parameter], Tensor | None] = lambda parameter: None
