@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from rewire.engine.blocked import Blocked, pack, unpack
 from rewire.engine.buffers import empty
-from rewire.engine.index import Index, LayerIndex
 from rewire.engine.library import STORAGES, Geometry, kernels, pointer
 from rewire.engine.ops import affine
 from rewire.engine.plan import Plan
+from rewire.engine.quads import SplitIndex, split_index
 from rewire.engine.single import Single
 from rewire.engine.steps import Conv, Linear, Norm
 from rewire.errors import InputError
@@ -43,8 +43,7 @@ class Inference:
         self._layers = model.layers
         self._connected = model.connected()
         self._values, self._shifts = _folded(model, self._plan)
-        self._blocked: dict[tuple[int, ...], list[LayerIndex]] = {}
-        self._kept: list[Index] = []
+        self._blocked: dict[tuple[int, ...], list[SplitIndex]] = {}
         self._single: dict[tuple[int, ...], Single | None] = {}
 
     @torch.no_grad()
@@ -68,30 +67,27 @@ class Inference:
         layers = self._blocked[shape]
         return self._plan.walk(x, lambda step, x: self._step(step, x, layers))
 
-    def _index(self, geometry: list[Geometry]) -> list[LayerIndex]:
+    def _index(self, geometry: list[Geometry]) -> list[SplitIndex]:
         """Of all layers with the folded weights, for other maps."""
-        index = Index(self._connected, self._layers, geometry)
-        index.set_weights(self._values)
-        self._kept.append(index)
-        return index.layers
+        return split_index(self._connected, self._values, self._layers, geometry)
 
-    def _step(self, step: Conv | Linear | Norm, x: Any, layers: list[LayerIndex]) -> Any:
+    def _step(self, step: Conv | Linear | Norm, x: Any, layers: list[SplitIndex]) -> Any:
         if isinstance(step, Norm):
+            if step.follows is not None:
+                return x  # done with the convolution
             x = x if isinstance(x, Blocked) else pack(x, torch.float32)
-            if step.follows is None:
-                return affine(x, *step.constants(), relu=step.relu, pool=step.pool)
-            if not step.pool:
-                return x
-            one, zero = torch.ones(x.data.shape[1]), torch.zeros(x.data.shape[1])
-            return affine(x, one, zero, relu=False, pool=True)
+            return affine(x, *step.constants(), relu=step.relu, pool=step.pool)
         layer, shift = layers[step.number], self._shifts[step.number]
         if isinstance(step, Linear):
             x = unpack(x) if isinstance(x, Blocked) else x
             return unpack(
-                _convolved(pack(x[:, :, None, None], torch.float32), layer, shift, False)
+                _convolved(pack(x[:, :, None, None], torch.float32), layer, shift)
             ).flatten(1)
         x = x if isinstance(x, Blocked) else pack(x, torch.float32)
-        return _convolved(x, layer, shift, self._plan.relu_after(step))
+        norm = self._plan.norm_after(step)
+        if norm is None:
+            return _convolved(x, layer, shift)
+        return _convolved(x, layer, shift, relu=norm.relu, pool=norm.pool)
 
 
 def _copied(model: SparseNetwork) -> nn.Module:
@@ -100,13 +96,22 @@ def _copied(model: SparseNetwork) -> nn.Module:
     return copy.deepcopy(model.body, {id(m.weight): None for m in sparse}).float().eval()
 
 
-def _convolved(x: Blocked, layer: LayerIndex, shift: Tensor | None, relu: bool) -> Blocked:
-    g = layer.geometry
-    out = empty((len(x.data), g.outputs, g.out_height, g.out_width, g.lanes), x.data.dtype)
+def _convolved(
+    x: Blocked,
+    layer: SplitIndex,
+    shift: Tensor | None,
+    *,
+    relu: bool = False,
+    pool: bool = False,
+) -> Blocked:
+    g, singles = layer.singles.geometry, layer.singles
+    size = (g.out_height >> pool, g.out_width >> pool)
+    out = empty((len(x.data), g.outputs, *size, g.lanes), x.data.dtype)
     kernels().rewire_convolve(
         STORAGES[x.data.dtype], g, x.images, pointer(x.data), pointer(out),
-        pointer(layer.forward_groups), pointer(layer.forward), None, pointer(shift), int(relu),
-        torch.get_num_threads(),
+        pointer(singles.forward_groups), pointer(singles.forward),
+        pointer(layer.quad_groups), pointer(layer.quads),
+        pointer(shift), int(relu), int(pool), torch.get_num_threads(),
     )  # fmt: skip
     return Blocked(out, x.images)
 

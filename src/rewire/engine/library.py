@@ -56,7 +56,7 @@ _SIGNATURES = {
     "rewire_set_weights": (None, [c_int, *[c_void_p] * 6, c_int]),
     "rewire_convolve": (
         None,
-        [c_int, POINTER(Geometry), c_int, *[c_void_p] * 6, c_int, c_int],
+        [c_int, POINTER(Geometry), c_int, *[c_void_p] * 7, c_int, c_int, c_int],
     ),
     "rewire_convolve_back": (
         None,

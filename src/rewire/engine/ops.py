@@ -106,7 +106,7 @@ class _Convolve(Function):
         out = empty((len(data), g.outputs, g.out_height, g.out_width, g.lanes), data.dtype)
         kernels().rewire_convolve(
             STORAGES[data.dtype], g, images, pointer(data), pointer(out),
-            pointer(layer.forward_groups), pointer(layer.forward), None, None, 0,
+            pointer(layer.forward_groups), pointer(layer.forward), None, None, None, 0, 0,
             torch.get_num_threads(),
         )  # fmt: skip
         ctx.layer, ctx.images, ctx.changes = layer, images, layer.changes[0]

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from rewire.engine.index import LayerIndex
 from rewire.engine.library import Geometry, kernels, pointer
 from rewire.engine.plan import Plan
+from rewire.engine.quads import SplitIndex
 from rewire.engine.steps import Conv, Linear, Norm
 from rewire.models.sparse import SparseConv2d
 from rewire.models.vgg import FlattenChannelsLast
@@ -39,7 +39,7 @@ class _Operation(ctypes.Structure):
         *[(name, c_int32) for name in ("kind", "relu", "pool", "stride")],
         *[(name, _Plane) for name in ("in_", "other", "out")],
         ("taps", c_int32), ("flip", c_int32),
-        ("groups", c_void_p), ("entries", c_void_p), ("shift", c_void_p),
+        *[(n, c_void_p) for n in ("groups", "entries", "quad_groups", "quads", "shift")],
     ]  # fmt: skip
 
 
@@ -74,7 +74,7 @@ class Single:
         plan: Plan,
         image: tuple[int, ...],
         geometry: list[Geometry],
-        index: Callable[[list[Geometry]], list[LayerIndex]],
+        index: Callable[[list[Geometry]], list[SplitIndex]],
         shifts: list[Tensor | None],
     ) -> None:
         self.border = max(getattr(module, "padding", 0) for module in plan.sparse)
@@ -152,7 +152,7 @@ class Single:
             raise NotImplementedError(f"{node.name} reads no activation")
         step, x = plan.step(node), args[0]
         if isinstance(step, Conv):
-            g, norm = self._layers[step.number].geometry, plan.norm_after(step)
+            g, norm = self._layers[step.number].singles.geometry, plan.norm_after(step)
             pool = int(norm is not None and norm.pool)
             return False, self._add(
                 CONVOLVE, x, (g.outputs, g.out_height >> pool, g.out_width >> pool),
@@ -162,7 +162,7 @@ class Single:
         if isinstance(step, Norm) and step.follows is not None:
             return False, x
         if isinstance(step, Linear):
-            shape = (self._layers[step.number].geometry.outputs,)
+            shape = (self._layers[step.number].singles.geometry.outputs,)
             return True, self._add(
                 DENSE, x, shape, relu=int(relu), taps=1, **self._weights(step.number)
             )
@@ -184,8 +184,10 @@ class Single:
     def _weights(self, number: int) -> dict[str, int | None]:
         layer = self._layers[number]
         return {
-            "groups": pointer(layer.forward_groups),
-            "entries": pointer(layer.forward),
+            "groups": pointer(layer.singles.forward_groups),
+            "entries": pointer(layer.singles.forward),
+            "quad_groups": pointer(layer.quad_groups),
+            "quads": pointer(layer.quads),
             "shift": pointer(self._shifts[number]),
         }
 

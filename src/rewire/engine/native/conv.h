@@ -16,11 +16,11 @@ namespace rewire {
 constexpr size_t ROWS = 2;  // of tiles that are summed before the next channel's: see sweep_blocks
 constexpr int TILE = W == 4 ? 2 : W == 8 ? 4 : 8;
 
-// What happens to a sum before it is stored: scale[o]·sum + shift[o], then max(0, ·).
+// What happens to a sum before it is stored: sum + shift[o], then max(0, ·).
 struct Finish {
-  const float* scale = nullptr;
   const float* shift = nullptr;
   bool relu = false;
+  int begun = 0;  // the sums of these first channels begin with what is stored
 };
 
 struct Run {  // of groups of an index whose taps are all valid for the same pixels of a tile
@@ -48,8 +48,9 @@ struct Reach { int dy, dx; bool use; };
 
 inline Sweep plan_sweep(int channels, const std::vector<Reach>& reach, int out_width,
                         size_t out_map, int y0, int x0, int out_stride, int height, int width,
-                        int in_height, int in_width, size_t in_map, int in_stride) {
-  // `height` × `width` output pixels of this kind.
+                        int in_height, int in_width, size_t in_map, int in_stride,
+                        int widest = TILE) {
+  // `height` × `width` output pixels of this kind, at most `widest` of a row in a tile.
   Sweep s{channels, (int)reach.size(), out_stride, in_stride, out_map, in_map, {}};
   // Columns near the border see fewer taps. Those that lose more than one pixel of a tile, or that
   // are strided, are tiles of their own.
@@ -68,7 +69,7 @@ inline Sweep plan_sweep(int channels, const std::vector<Reach>& reach, int out_w
   std::vector<std::pair<int, int>> spans;  // first column, pixels
   auto cut = [&](int from, int to) {
     for (int x = from; x < to;) {
-      int t = in_stride <= 2 ? TILE : 1;
+      int t = in_stride <= 2 ? widest : 1;
       while (t > to - x) t /= 2;
       spans.push_back({x, t});
       x += t;
@@ -106,38 +107,51 @@ inline Sweep plan_sweep(int channels, const std::vector<Reach>& reach, int out_w
   return s;
 }
 
-template <class S, int T, int V, int STEP, int LOW, int HIGH>
-INLINE void add_run(vf* sum, const typename S::T* in, size_t block, const Entry* e,
-                    const Entry* end) {
+template <class S, int T, int V, int STEP, int LOW, int HIGH, class E>
+INLINE void add_run(vf* sum, const typename S::T* in, size_t block, const E* e, const E* end) {
   if constexpr (LOW < HIGH)
     for (; e < end; ++e) {
-      const vf weight = all(e->weight);
       const typename S::T* p = in + e->place;
+      vf weight[E::outputs];
+#pragma GCC unroll 4
+      for (int o = 0; o < E::outputs; ++o) weight[o] = all(e->of(o));
 #pragma GCC unroll 16
       for (int v = 0; v < V; ++v)
 #pragma GCC unroll 16
         for (int t = LOW; t < HIGH; ++t) {
           vf line[S::n];
           S::load(p + v * block + t * STEP * S::lanes, line);
+#pragma GCC unroll 4
+          for (int o = 0; o < E::outputs; ++o)
 #pragma GCC unroll 16
-          for (int k = 0; k < S::n; ++k) {
-            vf& to = sum[(v * T + t) * S::n + k];
-            to = fma(line[k], weight, to);
-          }
+            for (int k = 0; k < S::n; ++k) {
+              vf& to = sum[((o * V + v) * T + t) * S::n + k];
+              to = fma(line[k], weight[o], to);
+            }
         }
     }
 }
 
-// One tile of one output channel, of V blocks of images.
-template <class S, int T, int V, int STEP>
+// One tile of one output channel (of four for a Quad, whose sums are stored as they are), of V
+// blocks of images.
+template <class S, int T, int V, int STEP, class E>
 void sum_tile(typename S::T* out, const typename S::T* in, size_t out_block, size_t in_block,
-              int out_step, const Tile& tile, const int32_t* groups, const Entry* entries,
-              const Finish& finish, int channel) {
-  vf sum[T * V * S::n];
+              size_t out_map, int out_step, const Tile& tile, const int32_t* groups,
+              const E* entries, const Finish& finish, int channel) {
+  constexpr int SUMS = T * V * S::n;
+  auto place = [&](int o, int v, int t) {
+    return out + o * out_map * S::lanes + v * out_block + (size_t)t * out_step * S::lanes;
+  };
+  vf sum[E::outputs * SUMS];
 #pragma GCC unroll 32
-  for (int i = 0; i < T * V * S::n; ++i) sum[i] = all(0);
+  for (int i = 0; i < E::outputs * SUMS; ++i) sum[i] = all(0);
+  if (E::outputs == 1 && channel < finish.begun)
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) S::load(place(0, v, t), sum + (v * T + t) * S::n);
   for (const Run& run : tile.runs) {
-    const Entry *e = entries + groups[run.first], *end = entries + groups[run.end];
+    const E *e = entries + groups[run.first], *end = entries + groups[run.end];
     if (run.high == T) {
       if (run.low == 0) add_run<S, T, V, STEP, 0, T>(sum, in, in_block, e, end);
       else add_run<S, T, V, STEP, 1, T>(sum, in, in_block, e, end);
@@ -146,60 +160,133 @@ void sum_tile(typename S::T* out, const typename S::T* in, size_t out_block, siz
       else add_run<S, T, V, STEP, 1, T - 1>(sum, in, in_block, e, end);
     }
   }
-  if (finish.scale) {
-    const vf scale = all(finish.scale[channel]), shift = all(finish.shift[channel]);
+  if constexpr (E::outputs == 1) {
+    if (finish.shift) {
+      const vf shift = all(finish.shift[channel]);
 #pragma GCC unroll 32
-    for (int i = 0; i < T * V * S::n; ++i) sum[i] = fma(sum[i], scale, shift);
-  } else if (finish.shift) {
-    const vf shift = all(finish.shift[channel]);
+      for (int i = 0; i < SUMS; ++i) sum[i] = sum[i] + shift;
+    }
+    if (finish.relu)
 #pragma GCC unroll 32
-    for (int i = 0; i < T * V * S::n; ++i) sum[i] = sum[i] + shift;
+      for (int i = 0; i < SUMS; ++i) sum[i] = positive_part(sum[i]);
   }
-  if (finish.relu)
-#pragma GCC unroll 32
-    for (int i = 0; i < T * V * S::n; ++i) sum[i] = positive_part(sum[i]);
+#pragma GCC unroll 4
+  for (int o = 0; o < E::outputs; ++o)
 #pragma GCC unroll 16
-  for (int v = 0; v < V; ++v)
+    for (int v = 0; v < V; ++v)
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t)
-      S::store(out + v * out_block + (size_t)t * out_step * S::lanes, sum + (v * T + t) * S::n);
+      for (int t = 0; t < T; ++t) S::store(place(o, v, t), sum + ((o * V + v) * T + t) * S::n);
 }
 
-template <class S, int V, int STEP, class... A>
+template <class S, int V, int STEP, class E, class... A>
 INLINE void sum_tile_of_width(int width, A&&... a) {
-  if (width == 1) return sum_tile<S, 1, V, STEP>(a...);
-  if constexpr (2 * V <= TILE)
-    if (width == 2) return sum_tile<S, 2, V, STEP>(a...);
-  if constexpr (4 * V <= TILE)
-    if (width == 4) return sum_tile<S, 4, V, STEP>(a...);
-  if constexpr (8 * V <= TILE)
-    if (width == 8) return sum_tile<S, 8, V, STEP>(a...);
-  __builtin_unreachable();
+  constexpr int SUMS = V * E::outputs;  // of a pixel; as many pixels as registers hold
+  if constexpr (8 * SUMS <= TILE)
+    if (width == 8) return sum_tile<S, 8, V, STEP, E>(a...);
+  if constexpr (4 * SUMS <= TILE)
+    if (width == 4) return sum_tile<S, 4, V, STEP, E>(a...);
+  if constexpr (2 * SUMS <= TILE)
+    if (width == 2) return sum_tile<S, 2, V, STEP, E>(a...);
+  return sum_tile<S, 1, V, STEP, E>(a...);
+}
+
+// Weights that are summed by quads, before the others: channels 0 ... 4·sweep.channels - 1.
+struct Quads {
+  Sweep sweep;
+  const int32_t* groups;
+  const Quad* entries;
+};
+
+// Where the sums of a channel go: from pixel `first` of its map on, the maps `map` pixels and the
+// blocks `block` elements apart.
+template <class S>
+struct Target {
+  typename S::T* data;
+  size_t first, map, block;
+};
+
+template <class S, int V, int STEP, class E>
+INLINE void sweep_row(const Sweep& s, size_t y, const Target<S>& to, const typename S::T* in,
+                      size_t in_block, int o, const int32_t* groups, const E* entries,
+                      const Finish& finish) {
+  for (const Tile& tile : s.rows[y])
+    sum_tile_of_width<S, V, STEP, E>(
+        tile.width, to.data + (tile.out - to.first) * S::lanes, in + (size_t)tile.in * S::lanes,
+        to.block, in_block, to.map, s.out_step, tile, groups + (size_t)o * s.groups, entries,
+        finish, o);
+}
+
+// The largest of 2×2 sums, finished: rounding keeps their order, so that it may come first.
+template <class S>
+INLINE void pool_rows(typename S::T* out, const typename S::T* sums, int width,
+                      const Finish& finish, int channel) {
+  const vf shift = all(finish.shift ? finish.shift[channel] : 0.f);
+  const size_t down = (size_t)width * S::lanes;
+  for (int x = 0; x < width / 2; ++x, sums += 2 * S::lanes, out += S::lanes) {
+    vf line[4][S::n];
+    for (int i = 0; i < 4; ++i) S::load(sums + i / 2 * down + i % 2 * S::lanes, line[i]);
+    for (int k = 0; k < S::n; ++k) {
+      for (int i = 1; i < 4; ++i)
+        line[0][k] = select((vu)(line[i][k] > line[0][k]), line[i][k], line[0][k]);
+      line[0][k] = line[0][k] + shift;
+      if (finish.relu) line[0][k] = positive_part(line[0][k]);
+    }
+    S::store(out, line[0]);
+  }
 }
 
 template <class S, int V, int STEP>
 void sweep_blocks(const Sweep& s, typename S::T* out, const typename S::T* in, size_t out_block,
                   size_t in_block, int from, int to, const int32_t* groups, const Entry* entries,
-                  const Finish& finish) {
+                  const Finish& finish, const Quads* quads, int pool) {
+  using T = typename S::T;
+  constexpr int FOUR = Quad::outputs;
+  const int width = pool ? (int)s.out_map / (int)s.rows.size() : 0;
+  const size_t out_map = pool ? (s.rows.size() / 2) * (width / 2) : s.out_map;
+  const size_t rows = pool ? s.rows.size() / 2 * 2 : s.rows.size();
+  const size_t sums_map = ROWS * width, sums_block = FOUR * sums_map * S::lanes;
+  std::vector<T> sums(pool ? V * sums_block : 0);  // of two rows of four channels
+  Finish raw;
+  raw.begun = finish.begun;
   // Two rows of tiles for all channels before the next rows: they read few rows of the input maps,
   // which stay in the cache, and the processor can foresee runs that it has just seen.
-  for (size_t y = 0; y < s.rows.size(); y += ROWS)
-    for (int o = from; o < to; ++o)
-      for (size_t r = y; r < std::min(s.rows.size(), y + ROWS); ++r)
-        for (const Tile& tile : s.rows[r])
-          sum_tile_of_width<S, V, STEP>(
-              tile.width, out + (o * s.out_map + tile.out) * S::lanes,
-              in + (size_t)tile.in * S::lanes, out_block, in_block, s.out_step, tile,
-              groups + (size_t)o * s.groups, entries, finish, o);
+  for (size_t y = 0; y < rows; y += ROWS) {
+    const size_t end = std::min(rows, y + ROWS);
+    for (int first = from; first < to; first += FOUR) {
+      const int last = std::min(to, first + FOUR), q = first / FOUR;
+      const Target<S> four =
+          pool ? Target<S>{sums.data(), y * width, sums_map, sums_block}
+               : Target<S>{out + first * out_map * S::lanes, 0, out_map, out_block};
+      if (quads && q < quads->sweep.channels)
+        for (int v = 0; v < V; ++v)
+          for (size_t r = y; r < end; ++r)
+            sweep_row<S, 1, STEP>(quads->sweep, r,
+                                  Target<S>{four.data + v * four.block, four.first, four.map, four.block},
+                                  in + v * in_block, in_block, q, quads->groups, quads->entries, raw);
+      for (int o = first; o < last; ++o) {
+        Target<S> one = four;
+        one.data += (o - first) * four.map * S::lanes;
+        for (size_t r = y; r < end; ++r)
+          sweep_row<S, V, STEP>(s, r, one, in, in_block, o, groups, entries, pool ? raw : finish);
+        for (int v = 0; pool && v < V; ++v)
+          pool_rows<S>(out + v * out_block + (o * out_map + y / 2 * (width / 2)) * S::lanes,
+                       sums.data() + v * sums_block + (o - first) * sums_map * S::lanes, width,
+                       finish, o);
+      }
+    }
+  }
 }
 
-// out[o] = finish(sum over the connected weights of o); out and in hold `blocks` blocks.
+// out[o] = finish(sum over the connected weights of o); out and in hold `blocks` blocks. With `pool`
+// out has the largest of every 2×2 pixels.
 template <class S>
 void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename S::T* in,
            int in_channels, int blocks, const int32_t* groups, const Entry* entries,
-           const Finish& finish, int threads) {
+           const Finish& finish, int threads, const Quads* quads = nullptr, int pool = 0) {
   const Sweep& any = sweeps.front();
-  const size_t out_block = any.channels * any.out_map * S::lanes;
+  const size_t height = any.rows.size();
+  const size_t out_map = pool ? (height / 2) * (any.out_map / height / 2) : any.out_map;
+  const size_t out_block = any.channels * out_map * S::lanes;
   const size_t in_block = in_channels * any.in_map * S::lanes;
   // Small maps: several blocks at once, so that a weight is loaded once for as many sums.
   int widest = 1;
@@ -208,10 +295,13 @@ void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename 
       for (const Tile& tile : row) widest = std::max(widest, tile.width);
   const int together = std::max(1, TILE / widest);
   const int bundles = (blocks + together - 1) / together;
-  const int parts = std::min(any.channels, std::max(1, 4 * threads / bundles));
+  const int unit = quads ? Quad::outputs : 1;  // channels that belong to one piece
+  const int units = (any.channels + unit - 1) / unit;
+  const int parts = std::min(units, std::max(1, 4 * threads / bundles));
   parallel(bundles * parts, threads, [&](int piece) {
     const int bundle = piece / parts, part = piece % parts;
-    const int from = any.channels * part / parts, to = any.channels * (part + 1) / parts;
+    const int from = units * part / parts * unit;
+    const int to = std::min(any.channels, units * (part + 1) / parts * unit);
     for (int b = bundle * together; b < std::min(blocks, (bundle + 1) * together);) {
       typename S::T* o = out + b * out_block;
       const typename S::T* i = in + b * in_block;
@@ -219,9 +309,9 @@ void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename 
       auto go = [&](auto V) {
         for (const Sweep& s : sweeps)
           if (s.in_step == 1)
-            sweep_blocks<S, V, 1>(s, o, i, out_block, in_block, from, to, groups, entries, finish);
+            sweep_blocks<S, V, 1>(s, o, i, out_block, in_block, from, to, groups, entries, finish, quads, pool);
           else  // wider steps come in tiles of one pixel
-            sweep_blocks<S, V, 2>(s, o, i, out_block, in_block, from, to, groups, entries, finish);
+            sweep_blocks<S, V, 2>(s, o, i, out_block, in_block, from, to, groups, entries, finish, quads, pool);
         b += V;
       };
       if (TILE >= 8 && together >= 8 && left >= 8) go(std::integral_constant<int, TILE < 8 ? 1 : 8>{});
@@ -232,13 +322,15 @@ void sweep(const std::vector<Sweep>& sweeps, typename S::T* out, const typename 
   });
 }
 
-inline std::vector<Sweep> forward_sweeps(const Geometry& g) {
+template <class E>
+Sweep forward_sweep(const Geometry& g) {
   const Taps taps(g.kernel, 1, g.padding);
   std::vector<Reach> reach;
   for (int t = 0; t < g.taps(); ++t)
     reach.push_back({taps.kh[t] - g.padding, taps.kw[t] - g.padding, true});
-  return {plan_sweep(g.outputs, reach, g.out_width, g.out_pixels(), 0, 0, 1, g.out_height,
-                     g.out_width, g.height, g.width, g.pixels(), g.stride)};
+  return plan_sweep(g.outputs / E::outputs, reach, g.out_width, g.out_pixels(), 0, 0, 1,
+                    g.out_height, g.out_width, g.height, g.width, g.pixels(), g.stride,
+                    std::max(1, TILE / E::outputs));
 }
 
 inline std::vector<Sweep> backward_sweeps(const Geometry& g) {

@@ -111,13 +111,22 @@ void rewire_set_weights(int layers, const int64_t* bounds, const float* values, 
   });
 }
 
+// quad_groups and quads: weights that are summed by fours of outputs, before the others; may be null.
+// With `pool` the largest of every 2×2 pixels is written.
 void rewire_convolve(int storage, const Geometry* g, int images, const void* in, void* out,
-                     const int32_t* groups, const void* entries, const float* scale,
-                     const float* shift, int relu, int threads) {
+                     const int32_t* groups, const void* entries, const int32_t* quad_groups,
+                     const void* quads, const float* shift, int relu, int pool, int threads) {
   stored(storage, images, [&](auto s) {
     using S = decltype(s);
-    sweep<S>(forward_sweeps(*g), data<S>(out), data<S>(in), g->inputs, blocks_of<S>(images), groups,
-             static_cast<const Entry*>(entries), Finish{scale, shift, relu != 0}, threads);
+    Quads fours{{}, quad_groups, static_cast<const Quad*>(quads)};
+    Finish finish{shift, relu != 0};
+    if (quads) {
+      fours.sweep = forward_sweep<Quad>(*g);
+      finish.begun = fours.sweep.channels * Quad::outputs;
+    }
+    sweep<S>({forward_sweep<Entry>(*g)}, data<S>(out), data<S>(in), g->inputs,
+             blocks_of<S>(images), groups, static_cast<const Entry*>(entries), finish, threads,
+             quads ? &fours : nullptr, pool);
   });
 }
 

@@ -23,8 +23,19 @@ struct Geometry {
 // A connected weight, seen from the channel that sums: where the other value lies, and the weight.
 // The place is counted in elements from the pixel that belongs to the output pixel.
 struct Entry {
+  static constexpr int outputs = 1;
   int32_t place;
   float weight;
+  float of(int) const { return weight; }
+};
+
+// The weights from one input to four outputs next to one another, zeros among them: where vectors
+// are well filled, one load of the input feeds four sums.
+struct Quad {
+  static constexpr int outputs = 4;
+  int32_t place;
+  float weight[4];
+  float of(int output) const { return weight[output]; }
 };
 
 // Order of the taps inside a row of an index: the columns of the kernel one after the other, and in

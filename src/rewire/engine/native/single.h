@@ -30,25 +30,36 @@ struct Operation {  // shared with Python
   int32_t taps, flip;       // of CONVOLVE; FLATTEN: channel last
   const int32_t* groups;    // of the forward index, built for planes
   const Entry* entries;
+  const int32_t* quad_groups;  // likewise, of the weights that are summed by fours of outputs
+  const Quad* quads;           // may be null
   const float* shift;       // by output channel, may be null
 };
 
-// out[i] = sum over the entries of weight · in[place + i], for N vectors of pixels. Every C-th entry
-// adds to the same sum, so that short rows do not wait for themselves.
-template <int N, int C>
-INLINE void sum_chunk(float* out, const float* in, const Entry* e, const Entry* end) {
-  vf sum[C][N];
+// out[i] = sum over the entries of weight · in[place + i], for N vectors of pixels; to what is there
+// if it has begun. Every C-th entry adds to the same sum, so that short rows do not wait for
+// themselves. The rows of a Quad's four outputs lie `apart`.
+template <int N, int C, class E>
+INLINE void sum_chunk(float* out, size_t apart, const float* in, const E* e, const E* end,
+                      bool begun) {
+  constexpr int SUMS = N * E::outputs;
+  vf sum[C][SUMS];
 #pragma GCC unroll 48
-  for (int i = 0; i < C * N; ++i) sum[i / N][i % N] = all(0);
-  auto add = [&](vf* to, const Entry& entry) __attribute__((always_inline)) {
-    const vf weight = all(entry.weight);
+  for (int i = 0; i < C * SUMS; ++i) sum[i / SUMS][i % SUMS] = all(0);
+  if (begun)
+#pragma GCC unroll 16
+    for (int k = 0; k < SUMS; ++k) std::memcpy(&sum[0][k], out + k / N * apart + k % N * W, sizeof(vf));
+  auto add = [&](vf* to, const E& entry) __attribute__((always_inline)) {
+    vf weight[E::outputs];
+#pragma GCC unroll 4
+    for (int o = 0; o < E::outputs; ++o) weight[o] = all(entry.of(o));
     const float* p = in + entry.place;
     asm("" : "+r"(p));  // one address, not one for every vector
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) {
       vf v;
       std::memcpy(&v, p + k * W, sizeof v);
-      to[k] = fma(v, weight, to[k]);
+#pragma GCC unroll 4
+      for (int o = 0; o < E::outputs; ++o) to[o * N + k] = fma(v, weight[o], to[o * N + k]);
     }
   };
   for (; end - e >= C; e += C)
@@ -57,11 +68,11 @@ INLINE void sum_chunk(float* out, const float* in, const Entry* e, const Entry* 
   if constexpr (C > 1)
     for (; e < end; ++e) add(sum[0], *e);
 #pragma GCC unroll 16
-  for (int k = 0; k < N; ++k) {
+  for (int k = 0; k < SUMS; ++k) {
     vf all = sum[0][k];
     if constexpr (C == 2) all = all + sum[1][k];
     if constexpr (C == 4) all = (all + sum[1][k]) + (sum[2][k] + sum[3][k]);
-    std::memcpy(out + k * W, &all, sizeof all);
+    std::memcpy(out + k / N * apart + k % N * W, &all, sizeof all);
   }
 }
 
@@ -78,18 +89,25 @@ INLINE void with_constant(int n, F&& f) {
 
 // The same for a row of any length, which alone decides about the order of the sums. Up to a vector
 // more is read and written.
-inline void sum_row(float* out, const float* in, int length, const Entry* e, const Entry* end) {
+template <class E>
+void sum_row(float* out, size_t apart, const float* in, int length, const E* e, const E* end,
+             bool begun = false) {
   const int vectors = (length + W - 1) / W;
-  if (length <= 8) {
-    with_constant<8 / W + (W > 8)>(vectors, [&](auto n) { sum_chunk<n, 4>(out, in, e, end); });
-  } else if (length <= 32) {
-    with_constant<32 / W>(vectors, [&](auto n) { sum_chunk<n, 2>(out, in, e, end); });
+  if (E::outputs == 1 && length <= 8) {
+    with_constant<8 / W + (W > 8)>(
+        vectors, [&](auto n) { sum_chunk<n, 4>(out, apart, in, e, end, begun); });
+  } else if (E::outputs == 1 && length <= 32) {
+    with_constant<32 / W>(vectors, [&](auto n) { sum_chunk<n, 2>(out, apart, in, e, end, begun); });
+  } else if (E::outputs > 1 && vectors == 1) {
+    sum_chunk<1, 2>(out, apart, in, e, end, begun);
   } else {
-    int chunks = (vectors + WIDEST - 1) / WIDEST;
+    constexpr int MOST = WIDEST / E::outputs;
+    int chunks = (vectors + MOST - 1) / MOST;
     for (int left = vectors; chunks; --chunks) {  // all of about the same width
       const int width = (left + chunks - 1) / chunks;
       const int at = (vectors - left) * W;
-      with_constant<WIDEST>(width, [&](auto n) { sum_chunk<n, 1>(out + at, in + at, e, end); });
+      with_constant<MOST>(
+          width, [&](auto n) { sum_chunk<n, 1>(out + at, apart, in + at, e, end, begun); });
       left -= width;
     }
   }
@@ -132,31 +150,54 @@ inline void convolve_planes(const Operation& op, int threads) {
   auto group = [&](int o) { return op.entries + op.groups[(size_t)o * op.taps]; };
   // Below some ten thousand products waking a thread takes longer than they do.
   const int64_t products = (int64_t)(group(out.channels) - group(0)) * length;
-  const int pieces = products < 50000 ? 1 : std::min(out.channels, 4 * threads);
+  const int fours = op.quads ? out.channels / Quad::outputs : 0;  // the others have no quads
+  const int64_t by_four = fours ? (int64_t)op.quad_groups[(size_t)fours * op.taps] * length : 0;
+  constexpr int TOGETHER = Quad::outputs;
+  const int rows = (out.channels + TOGETHER - 1) / TOGETHER;
+  const int pieces = products + Quad::outputs * by_four < 50000 ? 1 : std::min(rows, 4 * threads);
+  const size_t apart = (length + W - 1) / W * W;
+  const float* from = in.pixel(0, 0, 0);
   parallel(pieces, threads, [&](int piece) {
-    std::vector<float> sums(length + W);
-    for (int o = out.channels * piece / pieces; o < out.channels * (piece + 1) / pieces; ++o) {
-      sum_row(sums.data(), in.pixel(0, 0, 0), length, group(o), group(o + 1));
-      if (op.pool) op.relu ? finish<true, true>(op, o, sums.data()) : finish<true, false>(op, o, sums.data());
-      else op.relu ? finish<false, true>(op, o, sums.data()) : finish<false, false>(op, o, sums.data());
+    std::vector<float> sums(TOGETHER * apart);
+    for (int q = rows * piece / pieces; q < rows * (piece + 1) / pieces; ++q) {
+      if (q < fours) {
+        const int32_t* g = op.quad_groups + (size_t)q * op.taps;
+        sum_row(sums.data(), apart, from, length, op.quads + g[0], op.quads + g[op.taps]);
+      }
+      for (int o = q * TOGETHER; o < std::min(out.channels, (q + 1) * TOGETHER); ++o) {
+        float* row = sums.data() + o % TOGETHER * apart;
+        sum_row(row, apart, from, length, group(o), group(o + 1), q < fours);
+        if (op.pool) op.relu ? finish<true, true>(op, o, row) : finish<true, false>(op, o, row);
+        else op.relu ? finish<false, true>(op, o, row) : finish<false, false>(op, o, row);
+      }
     }
   });
+}
+
+inline void multiply(const Operation& op) {
+  const float* in = op.in.data;
+  const int fours = op.quads ? op.out.channels / Quad::outputs : 0;
+  for (int q = 0; q < fours; ++q) {
+    float* out = op.out.data + q * Quad::outputs;
+    std::fill(out, out + Quad::outputs, 0.f);
+    for (int k = op.quad_groups[q]; k < op.quad_groups[q + 1]; ++k)
+      for (int o = 0; o < Quad::outputs; ++o) out[o] += in[op.quads[k].place] * op.quads[k].of(o);
+  }
+  for (int o = 0; o < op.out.channels; ++o) {
+    float sum[4] = {o < fours * Quad::outputs ? op.out.data[o] : 0.f};
+    const Entry* e = op.entries + op.groups[o];
+    const int n = op.groups[o + 1] - op.groups[o];
+    for (int k = 0; k < n; ++k) sum[k & 3] += in[e[k].place] * e[k].weight;
+    float v = (sum[0] + sum[1]) + (sum[2] + sum[3]) + (op.shift ? op.shift[o] : 0.f);
+    op.out.data[o] = op.relu && !(v > 0) ? 0.f : v;
+  }
 }
 
 inline void run_single(const Operation& op, int threads) {
   const Plane &in = op.in, &out = op.out;
   switch (op.kind) {
     case CONVOLVE: convolve_planes(op, threads); break;
-    case DENSE:
-      for (int o = 0; o < out.channels; ++o) {
-        float sum[4] = {};
-        const Entry* e = op.entries + op.groups[o];
-        const int n = op.groups[o + 1] - op.groups[o];
-        for (int k = 0; k < n; ++k) sum[k & 3] += in.data[e[k].place] * e[k].weight;
-        float v = (sum[0] + sum[1]) + (sum[2] + sum[3]) + (op.shift ? op.shift[o] : 0.f);
-        out.data[o] = op.relu && !(v > 0) ? 0.f : v;
-      }
-      break;
+    case DENSE: multiply(op); break;
     case ADD:
       for (size_t i = 0; i < out.channels * out.size(); ++i) {
         const float v = in.data[i] + op.other.data[i];
