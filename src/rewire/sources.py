@@ -16,6 +16,7 @@ from rewire.registry import EXTENSIONS, OPEN, PACKAGE, extension_folder, module_
 
 APART = (
     "rewire.article.document",
+    "rewire.article.results",
     "rewire.cli",
     "rewire.pipeline.common",
     "rewire.pipeline.console",

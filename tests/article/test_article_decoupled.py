@@ -14,12 +14,14 @@ from rewire.article import decoupled as article_decoupled
 from rewire.article import train as article_train
 from rewire.article.document import ARTICLE
 from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
+from rewire.article.results import Decoupled
 from rewire.attacks.universal_files import save_noise
 from rewire.data.images import as_float
 from rewire.data.load import load_data
 from rewire.errors import InputError
 from rewire.files import MANIFEST, sha256
 from rewire.models.artifact import load_dense
+from rewire.pruning.decoupled_cost import Cost
 from rewire.rng import generator
 
 CELL = "cnn-lq-seed0"
@@ -311,9 +313,9 @@ def test_as_run_an_output_without_a_positive_entry_is_class_0(finished):
     (found,) = article_decoupled.judge(
         [article_decoupled.decoupled(model)], test, noise, batch_size=30
     )
-    assert found["correct"] == usual["correct"]
-    assert found["as_run"] == [int((test.labels == 0).sum())] * 3
-    assert min(usual["correct"]) > 2 * found["as_run"][0]
+    assert found.correct == usual.correct
+    assert found.as_run == [int((test.labels == 0).sum())] * 3
+    assert min(usual.correct) > 2 * found.as_run[0]
 
 
 def test_the_first_images_are_the_first_ones():
@@ -360,25 +362,26 @@ def test_missing_noise_and_missing_network(tmp_path, again):
 
 
 def test_figures_show_the_numbers(finished, tmp_path):
-    metrics = metrics_of(finished)
-    points, path = metrics["points"], tmp_path / "figure.png"
+    metrics = Decoupled.read(cell(finished) / "metrics.json")
+    points, path = metrics.points, tmp_path / "figure.png"
 
-    def draw(points, columns=metrics["columns"]):
+    def draw(points, columns=metrics.columns):
         return robustness_plot(points, columns, path=path)
 
     drawn = draw(points)
     assert path.read_bytes() == (cell(finished) / "decoupled.png").read_bytes()
     for changed in ({"correct": [0, 0, 0]}, {"ratio": 0.1}):
-        assert not np.array_equal(draw([points[0], points[1] | changed, *points[2:]]), drawn)
+        other = points[1].model_copy(update=changed)
+        assert not np.array_equal(draw([points[0], other, *points[2:]]), drawn)
     assert draw(points, ["none"]).shape[1] < drawn.shape[1]
     with pytest.raises(InputError, match="no pruned network"):
         draw(points[:1])
 
-    cost = json.loads((cell(finished) / "cost.json").read_text())
+    cost = Cost.read(cell(finished) / "cost.json")
     drawn = cost_plot(cost, path=path)
-    steeper = [fit | {"b": 3 * fit["b"]} for fit in cost["fits"]]
-    assert not np.array_equal(cost_plot(cost | {"fits": steeper}, path=path), drawn)
-    slower = [row | {"seconds": 3 * row["seconds"]} for row in cost["measurements"]]
-    assert not np.array_equal(cost_plot(cost | {"measurements": slower}, path=path), drawn)
+    steeper = [fit.model_copy(update={"b": 3 * fit.b}) for fit in cost.fits]
+    slower = [t.model_copy(update={"seconds": 3 * t.seconds}) for t in cost.measurements]
+    for changed in ({"fits": steeper}, {"measurements": slower}):
+        assert not np.array_equal(cost_plot(cost.model_copy(update=changed), path=path), drawn)
     with pytest.raises(InputError, match="no times"):
-        cost_plot({"fits": [], "measurements": []}, path=path)
+        cost_plot(Cost(fits=[], measurements=[]), path=path)

@@ -9,14 +9,17 @@ import pytest
 from helpers.toys_article import COLUMNS, CONF, EIGHT, QUICK, point, rows, run
 from scipy import stats
 
+from rewire.article.gathered import read_curves
 from rewire.article.report.best_performance import (
+    Ordering,
     matched_points,
     ordering,
     ordering_markdown,
     table1_results,
 )
-from rewire.article.report.runs import as_run
+from rewire.article.report.runs import Run
 from rewire.errors import InputError
+from rewire.pipeline.run_cell import as_csv
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.render import to_markdown
 from rewire.reporting.table_spec import load_spec, parse_spec
@@ -30,7 +33,7 @@ COMBINED = [0.9801, 0.5111, 0.5035, 0.8971, 0.9657, 0.92, 0.5809, 0.9241, 0.2862
 ARTICLE = {"none": NONE, "absolute": ABSOLUTE, "activated": ACTIVATED, "combined": COMBINED}
 
 
-def article_run(shift: float = 0.0, **fields) -> dict:
+def article_run(shift: float = 0.0, **fields) -> Run:
     """The article's table as a result, all noisy accuracies moved by `shift`."""
     points = [
         point(name, [values[0], *(v + shift for v in values[1:])], evaluation=evaluation)
@@ -110,15 +113,14 @@ def test_the_mean_is_over_the_article_s_eight_and_absent_without_one_of_them() -
     found = cells(table1_results([run(points=[point("none", accuracies)])]))
     # Columns 1 to 9, without the fifth, 5/.15.
     assert found["No pruning, LQ", "mean of 8"].ours == pytest.approx(10 * (45 - 5) / 8)
-    short = run(points=[point("none", accuracies[:-1])])
-    short["points"]["columns"] = COLUMNS["ann"][:-1]
+    short = run(points=[point("none", accuracies[:-1])], columns=COLUMNS["ann"][:-1])
     found = cells(table1_results([short]))
     assert found["No pruning, LQ", "mean of 8"].verdict == "not run"
     assert found["No pruning, LQ", "9/.2"].verdict == "not run"
     assert found["No pruning, LQ", "8/.2"].ours == pytest.approx(70)
 
 
-def matched_run(**fields) -> dict:
+def matched_run(**fields) -> Run:
     """Two draws of a curve whose held-out accuracy ends at different ratios."""
     curves = []
     held_out = [
@@ -134,15 +136,15 @@ def matched_run(**fields) -> dict:
 
 
 def test_matched_ratios_are_chosen_on_held_out_images_by_every_draw() -> None:
-    points = matched_points(as_run(matched_run()), "activated")
-    assert [(p.draw, p.ratios) for p in points] == [(0, 0.8), (1, 0.0)]
+    points = matched_points(matched_run(), "activated")
+    assert [(p.draw, p.ratio) for p in points] == [(0, 0.8), (1, 0.0)]
     assert points[0].counts["3/.25"] == (7000, 10_000)
     assert points[0].validation == (9836, 10_000)
     results = table1_results([matched_run()])
     cell = cells(results)["Activated, matched clean accuracy, LQ", "3/.25"]
     assert cell.ours == pytest.approx(100 * (0.7 + 0.3) / 2)
     assert cell.verdict == "no published value"
-    assert matched_points(as_run(matched_run()), "absolute") == []
+    assert matched_points(matched_run(), "absolute") == []
 
 
 def test_other_networks_and_profiles() -> None:
@@ -157,23 +159,37 @@ def test_other_networks_and_profiles() -> None:
         table1_results([article_run(), article_run()])
 
 
-@pytest.mark.parametrize("curves", [None, [{"curve": "absolute"}], 7])
-def test_damaged_results_are_named(curves) -> None:
-    damaged = article_run() | {"curves": curves}
-    with pytest.raises(InputError, match="ann-lq-seed0"):
-        table1_results([damaged])
+def test_curves_are_read_as_they_were_written(tmp_path) -> None:
+    written = rows("absolute", {"none": {0.0: 0.98, 0.8: 0.975}}, draw=1)
+    (tmp_path / "curves.csv").write_text(as_csv([row.as_json() for row in written]))
+    assert read_curves(tmp_path / "curves.csv") == written
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "missing or damaged"),
+        ("curve,draw\nabsolute,0\n", "ratio: Field required"),
+        ("curve,draw,ratio\nabsolute,0,half\n", "ratio: Input should be a valid number"),
+    ],
+)
+def test_damaged_curves_are_named(text, says, tmp_path) -> None:
+    path = tmp_path / "curves.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=rf"curves\.csv' is .*{says}"):
+        read_curves(path)
 
 
 def test_impossible_counts_are_refused() -> None:
-    damaged = article_run()
-    damaged["points"]["points"][0]["correct"][0] = 10_001
-    with pytest.raises(InputError, match="impossible"):
-        table1_results([damaged])
-    with pytest.raises(InputError, match="10001"):
-        as_run(run(curves=rows("absolute", {"none": {0.0: 1.0001}})))
+    accuracies = [1.0001, *NONE[1:]]
+    with pytest.raises(InputError, match=r"10001.* impossible"):
+        table1_results([run(points=[point("none", accuracies)])])
+    with pytest.raises(InputError, match=r"10001.* impossible"):
+        table1_results([run(curves=rows("absolute", {"validation": {0.0: 1.0001}}))])
 
 
-def ordered(values: list[tuple[float, float, float]]) -> dict:
+def ordered(values: list[tuple[float, float, float]]) -> Ordering:
     """`ordering` of one seed per triple (none, absolute, activated) of mean accuracies."""
     runs = [
         run(
@@ -190,24 +206,24 @@ def ordered(values: list[tuple[float, float, float]]) -> dict:
 
 def test_ordering_of_one_seed_is_undecided_with_numbers() -> None:
     found = ordering([article_run()])
-    assert found["verdict"] == "undecided"
-    assert (found["seeds"], found["profile"]) == ([0], "paper")
-    assert found["means"]["none"] == [pytest.approx(49.86, abs=0.01)]
-    difference = found["differences"]["activated - absolute"]
-    assert difference["mean"] == pytest.approx(68.88 - 63.42, abs=0.01)
-    assert (difference["low"], difference["n"]) == (None, 1)
+    assert found.verdict == "undecided"
+    assert (found.seeds, found.profile) == ([0], "paper")
+    assert found.means["none"] == [pytest.approx(49.86, abs=0.01)]
+    difference = found.differences["activated - absolute"]
+    assert difference.mean == pytest.approx(68.88 - 63.42, abs=0.01)
+    assert (difference.low, difference.n) == (None, 1)
     assert "one seed" in ordering_markdown(found, note=QUICK)
 
 
 def test_ordering_pairs_seeds() -> None:
     values = [(0.40, 0.50, 0.53), (0.50, 0.61, 0.65), (0.30, 0.42, 0.44)]
     found = ordered(values)
-    assert found["verdict"] == "confirmed"
+    assert found.verdict == "confirmed"
     expected = stats.ttest_rel([50, 61, 42], [40, 50, 30]).confidence_interval(0.95)
-    difference = found["differences"]["absolute - none"]
-    assert (difference["low"], difference["high"]) == pytest.approx(tuple(expected))
-    assert difference["per_seed"] == pytest.approx([10, 11, 12])
-    json.dumps(found)
+    difference = found.differences["absolute - none"]
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected))
+    assert difference.per_seed == pytest.approx([10, 11, 12])
+    json.dumps(found.as_json())
     text = ordering_markdown(found, note=QUICK)
     assert QUICK in text
     assert "none < absolute < activated: **confirmed**" in text
@@ -220,12 +236,12 @@ def test_ordering_pairs_seeds() -> None:
 )
 def test_ordering_may_fail(activated, verdict: str) -> None:
     values = [(0.40, 0.50 + i / 100, value) for i, value in enumerate(activated)]
-    assert ordered(values)["verdict"] == verdict
+    assert ordered(values).verdict == verdict
 
 
 def test_ordering_without_results() -> None:
     found = ordering([article_run()], head="rq")
-    assert (found["verdict"], found["seeds"]) == ("undecided", [])
+    assert (found.verdict, found.seeds) == ("undecided", [])
     assert "not run" in ordering_markdown(found, note=QUICK)
 
 

@@ -2,112 +2,133 @@
 
 from __future__ import annotations
 
-import copy
 import json
+from dataclasses import replace
 
 import pytest
 from helpers.toys_article import COLUMNS, QUICK, counts, point, published_run, result, run
 
-from rewire.article.report.claims import CLAIMS, claims_markdown, score_claims
+from rewire.article.report.claims import CLAIMS, ScoredClaim, claims_markdown, score_claims
 from rewire.article.report.criteria import best_mean_gain, kept
-from rewire.article.report.runs import as_run
+from rewire.article.report.runs import Measured, Run
+from rewire.article.results import Decoupled, DecoupledPoint, Noised, Trial
 
 ANN, CNN = published_run("ann"), published_run("cnn")
 LETTERS = "abcdefghijklm"
 CLEAN = ("none", "validation")
 
 
-def noise(own: float, *, ce: float = 0.30, sign: float | None = None, **cell) -> dict:
+def noise(own: float, *, ce: float = 0.30, sign: float | None = None, **cell) -> Measured:
     """Trainability of two columns: accuracy under noise of the quadratic loss and of CE."""
     runs = [("ce", "sgd", ce), ("quadratic_linear", "sgd", own)]
     runs += [] if sign is None else [("quadratic_linear", "sign", sign)]
     trials = [
-        {
-            "loss": loss,
-            "optimiser": optimiser,
-            "lr": 0.1,
-            "column": column,
-            "correct": round(10_000 * (accuracy + shift)),
-            "images": 10_000,
-        }
+        Trial(
+            loss=loss,
+            optimiser=optimiser,
+            lr=0.1,
+            column=column,
+            correct=round(10_000 * (accuracy + shift)),
+            images=10_000,
+        )
         for loss, optimiser, accuracy in runs
         for column, shift in (("3/.25", 0.02), ("8/.2", -0.02))
     ]
     clean = counts([0.98] + [0.4] * 9)
-    accuracy = {"G1": {"E1": {"all": clean}}}
-    metrics = {"columns": COLUMNS["ann"], "accuracy": accuracy, "trainability": trials}
+    metrics = Noised(
+        pairs=[],
+        columns=COLUMNS["ann"],
+        steps=1,
+        precision="32-true",
+        accuracy={"G1": {"E1": {"all": clean}}},
+        trainability=trials,
+    )
     return result(metrics, **cell)
 
 
-def decoupled(*gains: float, clean: float = 0.99) -> dict:
+def decoupled(*gains: float, clean: float = 0.99) -> Measured[Decoupled]:
     """Activated prunings of one convolution; and two that the claim is not about."""
 
-    def entry(metric: str, layers: list[str], gain: float, clean: float = clean) -> dict:
+    def entry(metric: str, layers: list[str], gain: float, clean: float = clean) -> DecoupledPoint:
         place = COLUMNS["cnn"].index("5/.3")
         values = [clean] + [0.3] * 9
         values[place] = 0.226 + gain
-        return {"point": "p", "metric": metric, "layers": layers, **counts(values, 1000)}
+        return DecoupledPoint(
+            point="p",
+            layers=layers,
+            metric=metric,
+            ratio=0.5,
+            sparsity=0.5,
+            as_run=[],
+            **counts(values, 1000).as_json(),
+        )
 
     points = [entry("none", [], 0, 0.99)]
     points += [entry("activated", ["conv1"], gain) for gain in gains]
     points += [entry("activated", ["fc1"], 0.3), entry("absolute", ["conv1"], 0.3)]
     points += [entry("activated", ["conv1", "fc1"], 0.3)]
-    return result({"columns": COLUMNS["cnn"], "points": points}, network="cnn")
+    metrics = Decoupled(
+        columns=COLUMNS["cnn"],
+        evaluation="E1",
+        images=1000,
+        metric_images=1,
+        layers=[],
+        largest_difference=0.0,
+        points=points,
+    )
+    return result(metrics, network="cnn")
 
 
-def scored(**evidence) -> dict[str, dict]:
-    return {claim["claim"]: claim for claim in score_claims(evidence)}
+def scored(**evidence) -> dict[str, ScoredClaim]:
+    return {claim.claim: claim for claim in score_claims(**evidence)}
 
 
 def verdicts(*runs, **evidence) -> str:
     """One letter per claim: s, n or u."""
-    return "".join(claim["verdict"][0] for claim in scored(runs=runs, **evidence).values())
+    return "".join(claim.verdict[0] for claim in scored(runs=runs, **evidence).values())
 
 
-def changed(raw: dict, curve: str, change) -> dict:
+def changed(raw: Run, curve: str, change) -> Run:
     """`raw` with the accuracies of a curve replaced: change(column, ratio, accuracy)."""
-    raw = copy.deepcopy(raw)
-    for row in raw["curves"]:
-        if row["curve"] == curve:
-            accuracy = change(row["column"], float(row["ratio"]), int(row["correct"]) / 10_000)
-            row["correct"] = str(round(10_000 * accuracy))
-    return raw
+
+    def other(row):
+        accuracy = change(row.column, row.ratio, row.correct / 10_000)
+        moved = {"correct": round(10_000 * accuracy)}
+        return row.model_copy(update=moved) if row.curve == curve else row
+
+    return replace(raw, rows=[other(row) for row in raw.rows])
 
 
-def flat(raw: dict, curve: str) -> dict:
+def flat(raw: Run, curve: str) -> Run:
     """`raw` with all noisy accuracies of a curve as they are unpruned."""
-    start = {
-        row["column"]: int(row["correct"]) / 10_000
-        for row in raw["curves"]
-        if row["curve"] == curve and float(row["ratio"]) == 0
-    }
-    return changed(raw, curve, lambda c, r, a: a if c in CLEAN else start[c])
+    start = {r.column: r.correct / 10_000 for r in raw.rows if r.curve == curve and r.ratio == 0}
+    return changed(raw, curve, lambda c, r, a: a if c in CLEAN else start.get(c, a))
 
 
 def test_the_article_s_own_numbers_support_what_they_are_said_to() -> None:
     found = scored(runs=[ANN, CNN])
     assert "".join(found) == LETTERS == "".join(claim.letter for claim in CLAIMS)
     for letter in "abcdefghijk":
-        assert found[letter]["verdict"] == "supported", found[letter]
-        assert found[letter]["seeds"] == 1
+        assert found[letter].verdict == "supported", found[letter]
+        assert found[letter].seeds == 1
     for letter in "lm":
-        assert found[letter]["verdict"] == "undecided"
-        assert found[letter]["published"] == "no saved output"
-        assert found[letter]["seeds"] == 0
+        assert found[letter].verdict == "undecided"
+        assert found[letter].published == "no saved output"
+        assert found[letter].seeds == 0
     # 1/.15 falls, and 5/.1 gains 0.96 points in the table.
-    assert "6 of 8 vectors gain" in found["a"]["numbers"]
-    assert "1/.15 +0.0" in found["a"]["numbers"]
-    assert "clean kept up to 84 % activated, 90 % absolute" in found["b"]["numbers"]
-    assert "together +3.7" in found["h"]["numbers"]
+    assert "6 of 8 vectors gain" in found["a"].numbers
+    assert "1/.15 +0.0" in found["a"].numbers
+    assert "clean kept up to 84 % activated, 90 % absolute" in found["b"].numbers
+    assert "together +3.7" in found["h"].numbers
 
 
 def test_nothing_measured_leaves_everything_undecided() -> None:
     assert verdicts() == "u" * 13
     assert verdicts(run(), run(network="cnn")) == "u" * 13
-    other_head = published_run("ann") | {"head": "rq"}
+    other_head = replace(ANN, head="rq")
     assert verdicts(other_head) == "u" * 13
-    found = score_claims({"runs": [other_head]}, head="rq")
-    assert [claim["verdict"] for claim in found][:8] == ["supported"] * 8
+    found = score_claims(runs=[other_head], head="rq")
+    assert [claim.verdict for claim in found][:8] == ["supported"] * 8
 
 
 @pytest.mark.parametrize(
@@ -121,10 +142,10 @@ def test_nothing_measured_leaves_everything_undecided() -> None:
         ("j", CNN, "activated_dense2"),
     ],
 )
-def test_a_flat_curve_refutes_the_claims_about_it(letters: str, base: dict, curve: str) -> None:
+def test_a_flat_curve_refutes_the_claims_about_it(letters: str, base: Run, curve: str) -> None:
     found = scored(runs=[flat(base, curve)])
     for letter in letters:
-        assert found[letter]["verdict"] == "not supported", found[letter]
+        assert found[letter].verdict == "not supported", found[letter]
 
 
 @pytest.mark.parametrize(
@@ -141,45 +162,47 @@ def test_a_flat_curve_refutes_the_claims_about_it(letters: str, base: dict, curv
         ("k", CNN, "absolute_dense2", lambda c, r, a: min(1, a + 0.02 * (r > 0))),
     ],
 )
-def test_what_the_criteria_exclude(letter: str, base: dict, curve: str, change) -> None:
-    assert scored(runs=[changed(base, curve, change)])[letter]["verdict"] == "not supported"
+def test_what_the_criteria_exclude(letter: str, base: Run, curve: str, change) -> None:
+    assert scored(runs=[changed(base, curve, change)])[letter].verdict == "not supported"
 
 
 def test_layers_that_lose_together_what_they_lose_alone_are_independent() -> None:
-    unpruned, layers = copy.deepcopy(ANN["points"]["points"])
+    unpruned, layers = ANN.metrics.points
     # Read at true ratios between two published ones: .985 at 85 %, .983 at 95 %, .984 to .965
     # around 85 %, and .983 to .980 around 95 %; unpruned .986.
     alone = [0.001, 0.003, 0.002 + 0.6 * 0.019, 0.003 + 0.5 * 0.003]
-    same = ANN | {"points": ANN["points"] | {"points": [unpruned, layers]}}
     for more, verdict in (
         (0.004, "supported"),
         (0.002, "undecided"),
         (-0.002, "undecided"),
         (-0.004, "not supported"),
     ):
-        layers["correct"][0] = round(10_000 * (0.9865 - sum(alone) - more))
-        assert scored(runs=[same])["h"]["verdict"] == verdict
+        clean = round(10_000 * (0.9865 - sum(alone) - more))
+        joint = layers.model_copy(update={"correct": [clean, *layers.correct[1:]]})
+        metrics = ANN.metrics.model_copy(update={"points": [unpruned, joint]})
+        assert scored(runs=[replace(ANN, metrics=metrics)])["h"].verdict == verdict
 
 
 def test_seeds_that_disagree_are_undecided_and_all_are_quoted() -> None:
-    second = flat(ANN, "absolute") | {"seed": 1}
+    second = replace(flat(ANN, "absolute"), seed=1)
     claim = scored(runs=[second, ANN])["a"]
-    assert claim["verdict"] == "undecided"
-    assert claim["seeds"] == 2
-    assert claim["numbers"].startswith("seed 0: 6 of 8")
-    assert "\nseed 1: 0 of 8" in claim["numbers"]
-    assert scored(runs=[ANN, ANN | {"seed": 1}])["a"]["verdict"] == "supported"
+    assert claim.verdict == "undecided"
+    assert claim.seeds == 2
+    assert claim.numbers.startswith("seed 0: 6 of 8")
+    assert "\nseed 1: 0 of 8" in claim.numbers
+    assert scored(runs=[ANN, replace(ANN, seed=1)])["a"].verdict == "supported"
 
 
 def test_draws_of_opposite_sign_leave_class_one_undecided() -> None:
-    raw = copy.deepcopy(CNN)
-    for row in raw["curves"]:
-        chosen = (row["curve"], row["column"], row["draw"]) == ("activated_dense2", "1/.35", "3")
-        if chosen and float(row["ratio"]) > 0:
-            row["correct"] = "4000"
-    claim = scored(runs=[raw])["j"]
-    assert claim["verdict"] == "undecided"
-    assert "-5.2 to" in claim["numbers"]
+    rows = [
+        row.model_copy(update={"correct": 4000})
+        if (row.curve, row.column, row.draw) == ("activated_dense2", "1/.35", 3) and row.ratio > 0
+        else row
+        for row in CNN.rows
+    ]
+    claim = scored(runs=[replace(CNN, rows=rows)])["j"]
+    assert claim.verdict == "undecided"
+    assert "-5.2 to" in claim.numbers
 
 
 @pytest.mark.parametrize(
@@ -193,8 +216,8 @@ def test_draws_of_opposite_sign_leave_class_one_undecided() -> None:
 )
 def test_decoupled_convolutions(gains, clean: float, verdict: str) -> None:
     claim = scored(decoupled=[decoupled(*gains, clean=clean)])["l"]
-    assert claim["verdict"] == verdict
-    assert claim["seeds"] == (clean == 0.99)
+    assert claim.verdict == verdict
+    assert claim.seeds == (clean == 0.99)
 
 
 @pytest.mark.parametrize(
@@ -209,47 +232,45 @@ def test_decoupled_convolutions(gains, clean: float, verdict: str) -> None:
 )
 def test_noise_through_the_own_loss(own: float, sign: float | None, verdict: str) -> None:
     claim = scored(noise=[noise(own, sign=sign)])["m"]
-    assert claim["verdict"] == verdict
-    assert "ce/sgd -68.0" in claim["numbers"]
+    assert claim.verdict == verdict
+    assert "ce/sgd -68.0" in claim.numbers
 
 
 def test_noise_that_fails_either_way_says_nothing_about_the_loss() -> None:
-    assert scored(noise=[noise(0.98, ce=0.975)])["m"]["verdict"] == "undecided"
+    assert scored(noise=[noise(0.98, ce=0.975)])["m"].verdict == "undecided"
 
 
 def test_gains_count_only_where_held_out_clean_accuracy_is_kept() -> None:
-    found = as_run(ANN)
     # Published clean accuracy: .986, .985 at 80 %, .983 at 89 %, .982 at 90 %, .978 at 92 %.
-    assert max(kept(found, "absolute")) == 0.9
-    gain = best_mean_gain(found, "absolute_dense3")
+    assert max(kept(ANN, "absolute")) == 0.9
+    gain = best_mean_gain(ANN, "absolute_dense3")
     line = [0.025, 0.028, 0.005, -0.006, -0.007, 0.08, -0.008, -0.045]  # x = 95 minus x = 0
     assert gain == pytest.approx(sum(line) / 8, abs=0.0005)
-    without = run(curves=[r for r in ANN["curves"] if r["column"] != "validation"])
-    assert kept(as_run(without), "absolute") == []
+    without = run(curves=[row for row in ANN.rows if row.column != "validation"])
+    assert kept(without, "absolute") == []
     assert verdicts(without)[:2] == "uu"
 
 
 def test_text_and_json_carry_everything() -> None:
-    claims = score_claims({"runs": [ANN, CNN], "noise": [noise(0.66)]})
-    json.dumps(claims, allow_nan=False)
-    keys = {"claim", "text", "verdict", "seeds", "numbers", "criterion", "published", "profile"}
-    assert all(set(claim) == keys for claim in claims)
-    assert [claim["profile"] for claim in claims] == ["paper"] * 11 + [None, "paper"]
+    claims = score_claims(runs=[ANN, CNN], noise=[noise(0.66)])
+    json.dumps([claim.as_json() for claim in claims], allow_nan=False)
+    keys = ["claim", "text", "verdict", "seeds", "numbers", "criterion", "published", "profile"]
+    assert all(list(claim.as_json()) == keys for claim in claims)
+    assert [claim.profile for claim in claims] == ["paper"] * 11 + [None, "paper"]
     text = claims_markdown(claims, note=QUICK)
     assert f"**{QUICK}**" in text
     for claim in claims:
-        assert claim["text"] in text
-        assert f"- ({claim['claim']}) {claim['verdict']}. Criterion: {claim['criterion']}" in text
+        assert claim.text in text
+        assert f"- ({claim.claim}) {claim.verdict}. Criterion: {claim.criterion}" in text
     assert text.count("| supported |") == 12
     assert "not measured on cnn with head lq" in text
 
 
 def test_claims_are_printed_not_judged_below_the_article_s_scale() -> None:
-    quick = [raw | {"profile": "quick"} for raw in (ANN, CNN)]
-    claims = score_claims({"runs": quick})
-    full = score_claims({"runs": [ANN, CNN]})
-    assert [claim["verdict"] for claim in claims] == ["not judged"] * 11 + ["undecided"] * 2
-    assert [claim["numbers"] for claim in claims] == [claim["numbers"] for claim in full]
+    claims = score_claims(runs=[replace(raw, profile="quick") for raw in (ANN, CNN)])
+    full = score_claims(runs=[ANN, CNN])
+    assert [claim.verdict for claim in claims] == ["not judged"] * 11 + ["undecided"] * 2
+    assert [claim.numbers for claim in claims] == [claim.numbers for claim in full]
     text = claims_markdown(claims, note=QUICK)
     assert "printed, not judged, at this profile" in text
     assert "| supported |" not in text
@@ -257,7 +278,7 @@ def test_claims_are_printed_not_judged_below_the_article_s_scale() -> None:
 
 
 def test_point_none_gives_the_held_out_reference() -> None:
-    raw = published_run("ann")
-    raw["points"]["points"] = [point("none", [0.9] + [0.5] * 9, validation=0.98)]
+    points = [point("none", [0.9] + [0.5] * 9, validation=0.98)]
+    raw = replace(ANN, metrics=ANN.metrics.model_copy(update={"points": points}))
     # 98 % unpruned: 97.35 % is enough, which the article's network keeps up to x = 93.
-    assert max(kept(as_run(raw), "absolute")) == 0.92
+    assert max(kept(raw, "absolute")) == 0.92

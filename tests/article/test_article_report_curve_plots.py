@@ -7,21 +7,20 @@ import io
 
 import numpy as np
 import pytest
-import yaml
 from helpers.toys_article import CONF, PLOTS, QUICK, published_run, rows, run
 from matplotlib.figure import Figure
 
 from rewire.article.report.curve_lines import curves_csv
 from rewire.article.report.curve_plots import COLOURS, HEIGHTS, WIDTH, plot_curves
 from rewire.article.report.published_curves import load_plot
-from rewire.article.report.runs import as_run
+from rewire.article.report.runs import Run
 
-ANN, CNN = (as_run(published_run(network)) for network in ("ann", "cnn"))
+ANN, CNN = (published_run(network) for network in ("ann", "cnn"))
 ACTIVATED = load_plot(CONF / "published" / "acti_values_pruning.yaml")
 CNN_L2 = load_plot(CONF / "published" / "CNN_L2_pruning.yaml")
 
 
-def small_run(seed: int, accuracies: list[float], **fields) -> dict:
+def small_run(seed: int, accuracies: list[float], **fields) -> Run:
     """One draw per accuracy of 3/.25 at ratio 0.8; 0.2 unpruned; 0.6 of it at ratio 0.98."""
     curves = []
     for draw, value in enumerate(accuracies):
@@ -119,10 +118,9 @@ def test_png_carries_the_note_and_the_state(tmp_path, monkeypatch) -> None:
     assert texts[0].endswith("head rq, not run: published values only")
 
 
-def test_a_mapping_is_as_good_as_a_plot_and_gives_the_same_bytes(tmp_path) -> None:
-    path = CONF / "published" / "CNN_L1_absvalue.yaml"
-    spec, raw = load_plot(path), yaml.safe_load(path.read_text())
-    assert curves_csv(raw, [CNN]) == curves_csv(spec, [CNN])
-    first = plot_curves(raw, [CNN], tmp_path / "a.png", note=QUICK)
-    assert np.array_equal(first, plot_curves(spec, [CNN], tmp_path / "b.png", note=QUICK))
+def test_a_plot_is_the_same_bytes_every_time(tmp_path) -> None:
+    first, second = (
+        plot_curves(CNN_L2, [CNN], tmp_path / f"{name}.png", note=QUICK) for name in "ab"
+    )
+    assert np.array_equal(first, second)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -18,17 +18,27 @@ from rewire.article.report.pruning_rows import (
     matched_rows,
     point_rows,
 )
+from rewire.article.report.runs import Measured
+from rewire.article.results import (
+    Adapted,
+    AdaptedPoint,
+    Counts,
+    CurveRow,
+    Noised,
+    Transferred,
+    Trial,
+)
 from rewire.errors import InputError
 
 ANN = COLUMNS["ann"]
 
 
-def level(value: float, clean: float = 0.98) -> dict:
+def level(value: float, clean: float = 0.98) -> Counts:
     """Counts with one accuracy under every vector."""
     return counts([clean] + [value] * (len(ANN) - 1))
 
 
-def noise(seed: int, value: float, **cell) -> dict:
+def noise(seed: int, value: float, *, columns=ANN, **cell) -> Measured[Noised]:
     accuracy = {
         variant: {
             evaluation: {"all": level(value + shift), "non_target": level(value + shift - 0.1)}
@@ -37,14 +47,18 @@ def noise(seed: int, value: float, **cell) -> dict:
         for variant in ("G1", "G2")
     }
     trials = [
-        {
-            **{"loss": loss, "optimiser": "sgd", "lr": 0.1, "column": column},
-            **{"correct": 10 * k + seed, "images": 100},
-        }
+        Trial(loss=loss, optimiser="sgd", lr=0.1, column=column, correct=10 * k + seed, images=100)
         for loss, k in (("ce", 3), ("quadratic_linear", 9))
         for column in ("3/.25", "8/.2")
     ]
-    metrics = {"columns": ANN, "accuracy": accuracy, "trainability": trials}
+    metrics = Noised(
+        pairs=[],
+        columns=columns,
+        steps=1,
+        precision="32-true",
+        accuracy=accuracy,
+        trainability=trials,
+    )
     return result(metrics, seed=seed, **cell)
 
 
@@ -68,12 +82,12 @@ def test_trainability_rows() -> None:
 
 
 def test_transfer_rows_are_networks_by_sources() -> None:
-    def cell(head: str, values: tuple[float, float, float], seed: int = 0) -> dict:
+    def cell(head: str, values: tuple[float, float, float], seed: int = 0):
         sources = {
             source: {"E1": level(value), "E2": level(value + 0.1)}
             for source, value in zip(("sce", "lq", "rq"), values, strict=True)
         }
-        return result({"columns": ANN, "sources": sources}, head=head, seed=seed)
+        return result(Transferred(columns=ANN, sources=sources), head=head, seed=seed)
 
     cells = [cell("lq", (0.5, 0.2, 0.3)), cell("lq", (0.7, 0.2, 0.3), 1), cell("sce", (0.1, 0, 0))]
     found = transfer_rows(cells)
@@ -86,21 +100,26 @@ def test_transfer_rows_are_networks_by_sources() -> None:
 
 def test_adaptive_rows_say_how_much_of_the_gain_remains() -> None:
     points = [
-        {"point": name, "sparsity": 0.9, "static": level(s, 0.97), "adaptive": level(a, 0.97)}
+        AdaptedPoint(
+            point=name, ratios={}, sparsity=0.9, static=level(s, 0.97), adaptive=level(a, 0.97)
+        )
         for name, s, a in (("absolute", 0.6, 0.45), ("combined", 0.35, 0.3))
     ]
-    adaptive = result({"columns": ANN, "evaluation": "E1", "points": points})
+    adaptive = result(Adapted(columns=ANN, steps=1, evaluation="E1", points=points))
     first, absolute, combined = adaptive_rows([adaptive], [noise(0, 0.4)])
-    assert (first["point"], first["static"], first["adaptive"]) == ("none", 40.0, 40.0)
-    assert absolute["clean"] == pytest.approx(97)
-    assert absolute["gain kept %"] == pytest.approx(25)
-    assert combined["gain kept %"] is None  # nothing was gained
+    assert (first.point, first.static, first.adaptive) == ("none", 40.0, 40.0)
+    assert absolute.clean == pytest.approx(97)
+    assert absolute.kept == pytest.approx(25)
+    assert combined.kept is None  # nothing was gained
     (absolute, _) = adaptive_rows([adaptive])
-    assert (absolute["static"], absolute["gain kept %"]) == (60.0, None)
+    assert (absolute.static, absolute.kept) == (60.0, None)
+    assert list(absolute.as_json()) == [
+        "head", "point", "seeds", "sparsity %", "clean", "static", "adaptive", "gain kept %",
+    ]  # fmt: skip
 
 
 def test_control_rows_compare_curves_at_equal_ratios() -> None:
-    def curve(name: str, slope: float, draw: int = 0) -> list[dict]:
+    def curve(name: str, slope: float, draw: int = 0) -> list[CurveRow]:
         values = {c: {0.0: 0.2, 0.85: 0.2 + 0.85 * slope, 0.95: 0.5} for c in EIGHT["ann"]}
         values["none"] = {0.0: 0.98, 0.85: 0.97, 0.95: 0.95}
         return rows(name, values, draw=draw)
@@ -144,8 +163,7 @@ def test_point_rows() -> None:
 
 def test_dead_pixel_rows() -> None:
     accuracy = {"unpruned": level(0.4), "weights_pruned": level(0.5), "noise_zeroed": level(0.45)}
-    raw = run(dead_pixels={"sample": 200, "pixels": 237, "accuracy": accuracy})
-    found = dead_pixel_rows([raw])
+    found = dead_pixel_rows([run(dead_pixels={"pixels": 237, "accuracy": accuracy})])
     assert [row["case"] for row in found] == ["unpruned", "weights pruned", "noise zeroed"]
     assert [row["mean of 8"] for row in found] == pytest.approx([40, 50, 45])
     assert found[0]["black pixels"] == 237
@@ -161,7 +179,5 @@ def test_markdown_carries_the_note() -> None:
 
 
 def test_counts_must_fit_the_columns() -> None:
-    damaged = noise(0, 0.4)
-    damaged["metrics"]["columns"] = ANN[:-1]
     with pytest.raises(InputError, match="columns"):
-        noise_rows([damaged], network="ann")
+        noise_rows([noise(0, 0.4, columns=ANN[:-1])], network="ann")

@@ -185,6 +185,23 @@ def test_cells_are_gathered_in_a_folder_to_commit(finished, tmp_path, capsys):
         assert (target / picture).is_file()
 
 
+def test_outdated_cells_are_called_so_where_they_are_published(finished, tmp_path, capsys):
+    source, target = shutil.copytree(finished / "quick", tmp_path / "quick"), tmp_path / "published"
+    weights = source / "article_train" / "ann-lq-seed0" / "weights.safetensors"
+    model = load_dense(weights)
+    model.output.bias.data += 1
+    save_dense(weights, model, spec=dict(small(finished, *ANN)[0].network))
+    publish.main([str(source), str(target), "--document", "article"])
+    assert f"outdated and left out: {source / 'article_curves'}" in capsys.readouterr().out
+    text = (target / "README.md").read_text()
+    assert "Outdated, hence left out: run rewire article noise" in text.partition("##")[0]
+    (row,) = re.findall(r"^\| No pruning, LQ +\|.*$", text, re.MULTILINE)
+    assert "outdated" in row
+    assert "not run" not in row
+    assert "## Noise of one head on the network of another, E1" not in text  # it has no row
+    assert "Not run." not in text
+
+
 def test_a_folder_without_a_training_of_the_article_is_refused(tmp_path, capsys):
     (tmp_path / "quick").mkdir()
     with pytest.raises(InputError, match="no finished training of the article"):

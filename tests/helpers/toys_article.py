@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 from rewire.article.report.published_curves import Plot, load_plot
+from rewire.article.report.runs import Measured, Metrics, Run
+from rewire.article.results import Counts, CurveRow, DeadPixels, Pruned, PrunedPoint, Total
 
 CONF = Path(__file__).parents[2] / "conf" / "article"
 PLOTS = sorted((CONF / "published").glob("*.yaml"))
@@ -30,62 +32,75 @@ def published(path: Path) -> Plot:
     return load_plot(path)
 
 
-def counts(accuracies: list[float], images: int = IMAGES) -> dict:
-    """{"correct", "images"} as the stages write them."""
+def counts(accuracies: list[float], images: int = IMAGES) -> Counts:
     correct = [round(accuracy * images) for accuracy in accuracies]
-    return {"correct": correct, "images": [images] * len(correct)}
+    return Counts(correct=correct, images=[images] * len(correct))
 
 
-def point(name: str, accuracies: list[float], *, draw: int = 0, **fields) -> dict:
-    """One entry of `points` of article_curves; `validation` is the held-out clean accuracy."""
+def point(name: str, accuracies: list[float], *, draw: int = 0, **fields) -> PrunedPoint:
+    """One point of article_curves; `validation` is the held-out clean accuracy."""
     held_out = fields.pop("validation", accuracies[0])
-    return {
+    values = {
         "point": name,
         "draw": draw,
         "ratios": {},
         "sparsity": 0.5,
         "evaluation": "E1",
-        **counts(accuracies),
-        "validation": {"correct": round(5000 * held_out), "images": 5000},
-        **fields,
+        **counts(accuracies).as_json(),
+        "validation": Total(correct=round(5000 * held_out), images=5000),
     }
+    return PrunedPoint(**values | fields)
 
 
-def rows(curve: str, values: dict[str, dict[float, float]], *, draw: int = 0, **fields) -> list:
+def rows(
+    curve: str, values: dict[str, dict[float, float]], *, draw: int = 0, evaluation: str = "E1"
+) -> list[CurveRow]:
     """Rows of curves.csv from column → ratio → accuracy."""
     return [
-        {
-            "curve": curve,
-            "draw": str(draw),
-            "ratio": str(ratio),
-            "sparsity": str(ratio),
-            "evaluation": "E1",
-            "column": column,
-            "correct": str(round(accuracy * IMAGES)),
-            "images": str(IMAGES),
-            **fields,
-        }
+        CurveRow(
+            curve=curve,
+            draw=draw,
+            ratio=ratio,
+            sparsity=ratio,
+            evaluation=evaluation,
+            column=column,
+            correct=round(accuracy * IMAGES),
+            images=IMAGES,
+        )
         for column, line in values.items()
         for ratio, accuracy in line.items()
     ]
 
 
 def run(
-    *, points=(), curves=(), network="ann", head="lq", seed=0, profile="paper", **metrics
-) -> dict:
-    """One result of article_curves as the reporting functions take it."""
-    content = {"columns": COLUMNS[network], "images": IMAGES, "points": list(points), **metrics}
-    cell = {"network": network, "head": head, "seed": seed, "profile": profile}
-    return {**cell, "points": content, "curves": list(curves)}
+    *,
+    points=(),
+    curves=(),
+    network="ann",
+    head="lq",
+    seed=0,
+    profile="paper",
+    columns=None,
+    dead_pixels=None,
+) -> Run:
+    """One result of article_curves."""
+    dead = {"sample": 200, "pixels": 0, "share": 0.0, "evaluation": "E1", "accuracy": {}}
+    metrics = Pruned(
+        columns=columns or COLUMNS[network],
+        images=IMAGES,
+        points=list(points),
+        dead_pixels=DeadPixels(**dead | (dead_pixels or {})),
+        dead_inputs={},
+    )
+    return Run(network, head, seed, profile, Path("toys"), metrics, list(curves))
 
 
-def result(metrics: dict, *, network="ann", head="lq", seed=0, profile="paper") -> dict:
+def result(metrics: Metrics, *, network="ann", head="lq", seed=0, profile="paper") -> Measured:
     """One result of another stage."""
-    cell = {"network": network, "head": head, "seed": seed, "profile": profile}
-    return {**cell, "metrics": metrics}
+    return Measured(network, head, seed, profile, Path("toys"), metrics)
 
 
-def published_run(network: str, *, seed: int = 0) -> dict:
+def published_run(network: str, *, seed: int = 0, profile: str = "paper") -> Run:
     """A network that behaves exactly as the article's plots, as far as they were read.
 
     Held-out clean accuracy is that of the test images. 5/.1 of the absolute plot, which shows
@@ -126,4 +141,4 @@ def published_run(network: str, *, seed: int = 0) -> dict:
     ]
     if network == "cnn":
         points = [point("none", [0.9935] + [0.3] * (len(columns) - 1), validation=0.9935)]
-    return run(network=network, seed=seed, points=points, curves=curves)
+    return run(network=network, seed=seed, profile=profile, points=points, curves=curves)

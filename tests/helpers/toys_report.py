@@ -13,7 +13,6 @@ from rewire.article.report.best_performance import Performance, ordering, table1
 from rewire.article.report.charts import article_training, curves_gallery
 from rewire.article.report.claims import score_claims
 from rewire.article.report.findings import article_findings
-from rewire.article.report.runs import as_run
 from rewire.evaluation.findings import Checks, EpsilonSweep, Flag, RestartSweep, StepSweep
 from rewire.evaluation.statistics import Accuracy
 from rewire.reporting.html import model
@@ -191,7 +190,7 @@ def sweep() -> model.Report:
 
 
 def article() -> model.Article:
-    runs = [as_run({**published_run(network), "profile": "quick"}) for network in ("ann", "cnn")]
+    runs = [published_run(network, profile="quick") for network in ("ann", "cnn")]
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
 
     def place(found: Performance, metric: str) -> Location:
@@ -203,18 +202,17 @@ def article() -> model.Article:
     found += [replace(one, pruning=method) for one in whole for method in methods]
     found += [replace(one, head="rq") for one in found]  # more rows than are shown at once
     table = table_view(spec, found, profile="quick", note=NOTE, locate=place)
-    claims = score_claims({"runs": runs})
+    claims = score_claims(runs=runs)
     return model.Article(
         note=NOTE,
         findings=article_findings(table.table, ordering(runs), claims, ()),
         table=table,
         claims=tuple(
             model.Claim(
-                letter=claim["claim"],
-                numbers=tuple(claim["numbers"].split("\n")),
-                tone=tone(claim["verdict"]),
-                **{key: claim[key] for key in ("text", "verdict", "seeds", "criterion")},
-                published=claim["published"],
+                letter=claim.claim,
+                numbers=tuple(claim.numbers.split("\n")),
+                tone=tone(claim.verdict),
+                **claim.model_dump(include={"text", "verdict", "seeds", "criterion", "published"}),
             )
             for claim in claims
         ),

@@ -12,8 +12,8 @@ from helpers.toys_report import CONF, NOTE, audit, history, locate, results, vie
 
 from rewire.article.report.best_performance import ordering
 from rewire.article.report.charts import curves_gallery
+from rewire.article.report.claims import score_claims
 from rewire.article.report.findings import article_findings
-from rewire.article.report.runs import as_run
 from rewire.evaluation.findings import Flag
 from rewire.reporting.build_table import build_table
 from rewire.reporting.html.findings import IN_PART, NOT_JUDGED, REPRODUCED
@@ -86,7 +86,7 @@ def test_sweeps_of_the_examination_are_percentages():
 
 
 def test_published_points_stand_in_the_article_s_curves():
-    runs = [as_run(published_run(network)) for network in ("ann", "cnn")]
+    runs = [published_run(network) for network in ("ann", "cnn")]
     plots = [published(path) for path in PLOTS]
     groups = curves_gallery(plots, runs).groups
     assert len(groups) == len(plots) == 9
@@ -131,8 +131,7 @@ def test_headlines_without_data_are_left_out():
     assert thesis_findings({}, [], []) == ()
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
     empty = build_table(spec, [], profile="quick", note=NOTE)
-    claims = [{"verdict": "undecided", "seeds": 0}]
-    assert article_findings(empty, ordering([]), claims, ()) == ()
+    assert article_findings(empty, ordering([]), score_claims(), ()) == ()
 
 
 def test_flags_of_an_examination_are_a_headline():

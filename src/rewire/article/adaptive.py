@@ -7,23 +7,23 @@ than the one that the noise was made on. Noise of its own tells the two apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rewire.article.configuration import Configuration
+from rewire.article.counts import percents
 from rewire.article.curve_settings import points_of
 from rewire.article.noise_vectors import make_vectors, noise_batches, noise_recipe
-from rewire.article.pruned_accuracy import Rankings, judge, load_inputs
+from rewire.article.pruned_accuracy import Judged, Rankings, judge, load_inputs
+from rewire.article.results import Adapted, AdaptedPoint, Counts
 from rewire.attacks.universal import CLEAN
 from rewire.errors import unknown_name
 from rewire.files import atomic_path, write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import Part, parts
+from rewire.pipeline.partial_results import Part, parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.pruning.values import apply_masks, combined_masks
 from rewire.reporting.text_tables import summary_table
@@ -54,7 +54,7 @@ def attack(cell: Cell[Configuration]) -> list[str]:
 
     vectors: dict[str, Tensor] = {}
 
-    def compare(part: Part, name: str) -> dict[str, Any]:
+    def compare(part: Part, name: str) -> AdaptedPoint:
         """One point: the fixed noise and its own, on the same pruned network."""
         ranked = rankings.of(points[name], draw=0, **sample)
         with apply_masks(inputs.model, combined_masks(ranked, points[name])):
@@ -69,30 +69,30 @@ def attack(cell: Cell[Configuration]) -> list[str]:
             )
         vectors[name] = made
 
-        def judged(noise: Tensor) -> dict[str, Any]:
+        def judged(noise: Tensor) -> Judged:
             attacked = dataclasses.replace(inputs, noise=noise.to(inputs.device))
             return judge(attacked, ranked, [points[name]], evaluations=[EVALUATION])
 
-        static = part(f"{name}-static", lambda: judged(inputs.noise))
-        adaptive = part(f"{name}-adaptive", lambda: judged(made))
-        return {
-            "point": name,
-            "ratios": points[name],
-            "sparsity": static["sparsity"][0],
-            "static": counts(static),
-            "adaptive": counts(adaptive),
-        }
+        static = piece(part, f"{name}-static", lambda: judged(inputs.noise), Judged)
+        adaptive = piece(part, f"{name}-adaptive", lambda: judged(made), Judged)
+        return AdaptedPoint(
+            point=name,
+            ratios=points[name],
+            sparsity=static.sparsity[0],
+            static=counts(static),
+            adaptive=counts(adaptive),
+        )
 
     with parts(folder, decided=decided) as part:
-        metrics = {
-            "columns": inputs.columns,
-            "steps": recipe.steps,
-            "evaluation": EVALUATION,
-            "points": [compare(part, name) for name in options.adaptive],
-        }
+        metrics = Adapted(
+            columns=inputs.columns,
+            steps=recipe.steps,
+            evaluation=EVALUATION,
+            points=[compare(part, name) for name in options.adaptive],
+        )
         with atomic_path(folder / VECTORS) as temporary:
             save_file(vectors, temporary)
-        write_json(folder / METRICS, metrics)
+        write_json(folder / METRICS, metrics.as_json())
     report(metrics, tracker)
     tracker.artifact(
         f"adaptive-{folder.name}",
@@ -104,22 +104,23 @@ def attack(cell: Cell[Configuration]) -> list[str]:
     return [VECTORS, METRICS]
 
 
-def counts(result: Mapping[str, Any]) -> dict[str, list[int]]:
-    """`correct` and `images` per column of the only pruning that was judged."""
-    (correct,) = result["correct"][EVALUATION]
-    return {"correct": correct, "images": [result["images"]] * len(correct)}
+def counts(result: Judged) -> Counts:
+    """Those of the only pruning that was judged."""
+    (correct,) = result.correct[EVALUATION]
+    return Counts(correct=correct, images=[result.images] * len(correct))
 
 
-def report(metrics: Mapping[str, Any], tracker: Tracker) -> None:
+def report(metrics: Adapted, tracker: Tracker) -> None:
     """Print and track the mean accuracy under both kinds of noise."""
     rows = []
-    for point in metrics["points"]:
-        row = {"point": point["point"], "sparsity": point["sparsity"]}
-        for kind in ("static", "adaptive"):
-            pairs = zip(point[kind]["correct"], point[kind]["images"], strict=True)
-            clean, *noised = (100 * correct / images for correct, images in pairs)
+    for point in metrics.points:
+        row: dict[str, str | float] = {"point": point.point, "sparsity": point.sparsity}
+        for kind, found in (("static", point.static), ("adaptive", point.adaptive)):
+            clean, *noised = percents(found)
             row |= {CLEAN: clean, f"mean of {kind} noise": sum(noised) / len(noised)}
         rows.append(row)
     print(summary_table(rows), end="")
     tracker.table("adaptive", list(rows[0]), [list(row.values()) for row in rows])
-    tracker.summary({row["point"]: {k: v for k, v in row.items() if k != "point"} for row in rows})
+    tracker.summary(
+        {str(row["point"]): {k: v for k, v in row.items() if k != "point"} for row in rows}
+    )

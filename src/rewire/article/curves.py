@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
 
 from rewire.article.configuration import Configuration, Curve, Curves
+from rewire.article.counts import percents
 from rewire.article.curve_settings import (
     curves_of,
     draws_of,
@@ -18,7 +18,16 @@ from rewire.article.curve_settings import (
     pruning,
     ranked_by,
 )
-from rewire.article.pruned_accuracy import Inputs, Rankings, judge, load_inputs
+from rewire.article.pruned_accuracy import Inputs, Judged, Rankings, judge, load_inputs
+from rewire.article.results import (
+    CURVES,
+    Counts,
+    CurveRow,
+    DeadPixels,
+    Pruned,
+    PrunedPoint,
+    Total,
+)
 from rewire.attacks.universal import CLEAN
 from rewire.data.images import as_float
 from rewire.evaluation.curve import pruning_curve
@@ -26,7 +35,7 @@ from rewire.files import write_json, write_text
 from rewire.models.dense import PIXELS
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import as_csv, run_cell
 from rewire.progress import bar, tell
 from rewire.pruning.inputs import metric_images
@@ -34,7 +43,6 @@ from rewire.pruning.values import Pruning, apply_masks, weight_matrices
 from rewire.reporting.text_tables import summary_table
 from rewire.tracking import Tracker
 
-CURVES = "curves.csv"
 VALIDATION = "validation"  # the column with the held-out images, without noise
 
 
@@ -49,10 +57,10 @@ def measure(cell: Cell[Configuration]) -> list[str]:
     curves, points = curves_of(options), points_of(options)
     inputs = load_inputs(cell.config, trained=trained, noisy=noised)
     rankings = Rankings(inputs.model, inputs.training, seed=cell.config.seed)
-    sample = options.common.model_dump(include={"count", "fresh"})
+    count, fresh = options.common.count, options.common.fresh
     decided = cell.pieces(device=inputs.device.type)
-    rows: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
+    rows: list[CurveRow] = []
+    found: list[PrunedPoint] = []
     with parts(folder, decided=decided) as part:
         grids = {name: grid(options, curve.grid) for name, curve in curves.items()}
         total = sum(curve.draws * len(grids[name]) for name, curve in curves.items())
@@ -60,31 +68,26 @@ def measure(cell: Cell[Configuration]) -> list[str]:
             for name, curve in curves.items():
                 ratios = grids[name]
                 for draw in range(curve.draws):
-                    result = part(
-                        f"{name}-{draw}",
-                        functools.partial(one_draw, inputs, rankings, curve, draw, ratios),
-                    )
+                    judging = functools.partial(one_draw, inputs, rankings, curve, draw, ratios)
+                    result = piece(part, f"{name}-{draw}", judging, Judged)
                     rows += curve_rows(name, draw, ratios, inputs.columns, result)
                     shown.update(len(ratios))
                 tell(shown, f"{name}: {curve.draws} x {len(ratios)} ratios")
         for draw in range(max(point_draws(point, options) for point in points.values())):
             chosen = {n: p for n, p in points.items() if draw < point_draws(p, options)}
-            compute = functools.partial(
-                points_at, inputs, rankings, chosen, draw, options.points.evaluations, sample
-            )
-            found += part(f"points-{draw}", compute)
-        means = rankings.means(draw=0, **sample)
-        metrics = {
-            "columns": inputs.columns,
-            "images": len(inputs.test),
-            "points": sorted(found, key=lambda point: list(points).index(point["point"])),
-            "dead_pixels": part(
-                "dead-pixels", functools.partial(dead_pixels, inputs, rankings, **sample)
-            ),
-            "dead_inputs": {name: int((mean == 0).sum()) for name, mean in means.items()},
-        }
-        write_text(folder / CURVES, as_csv(rows))
-        write_json(folder / METRICS, metrics)
+            pruning_them = functools.partial(points_at, inputs, rankings, options, chosen, draw)
+            found += piece(part, f"points-{draw}", pruning_them, list[PrunedPoint])
+        means = rankings.means(draw=0, count=count, fresh=fresh)
+        blackened = functools.partial(dead_pixels, inputs, rankings, count=count)
+        metrics = Pruned(
+            columns=inputs.columns,
+            images=len(inputs.test),
+            points=sorted(found, key=lambda point: list(points).index(point.point)),
+            dead_pixels=piece(part, "dead-pixels", blackened, DeadPixels),
+            dead_inputs={name: int((mean == 0).sum()) for name, mean in means.items()},
+        )
+        write_text(folder / CURVES, as_csv([row.as_json() for row in rows]))
+        write_json(folder / METRICS, metrics.as_json())
     report(rows, metrics, tracker)
     tracker.artifact(
         f"curves-{folder.name}",
@@ -98,7 +101,7 @@ def measure(cell: Cell[Configuration]) -> list[str]:
 
 def one_draw(
     inputs: Inputs, rankings: Rankings, curve: Curve, draw: int, ratios: Sequence[float]
-) -> dict[str, Any]:
+) -> Judged:
     """What `judge` counts along the ratios of one draw of a curve."""
     ranked = rankings.of(
         ranked_by(curve),
@@ -114,19 +117,18 @@ def one_draw(
 
 
 def curve_rows(
-    name: str, draw: int, ratios: Sequence[float], columns: Sequence[str], result: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    name: str, draw: int, ratios: Sequence[float], columns: Sequence[str], result: Judged
+) -> Iterator[CurveRow]:
     """The rows of `curves.csv` of one draw of a curve, one number each."""
-    for place, (ratio, sparsity) in enumerate(zip(ratios, result["sparsity"], strict=True)):
-        start = {"curve": name, "draw": draw, "ratio": ratio, "sparsity": sparsity}
-        for evaluation, counts in result["correct"].items():
+    for place, (ratio, sparsity) in enumerate(zip(ratios, result.sparsity, strict=True)):
+        row = functools.partial(CurveRow, curve=name, draw=draw, ratio=ratio, sparsity=sparsity)
+        for evaluation, counts in result.correct.items():
             for column, correct in zip(columns, counts[place], strict=True):
-                number = {"correct": correct, "images": result["images"]}
-                yield start | {"evaluation": evaluation, "column": column} | number
-        if result["validation"] is not None:
-            validation = result["validation"]
-            number = {"correct": validation["correct"][place], "images": validation["images"]}
-            yield start | {"evaluation": "E1", "column": VALIDATION} | number
+                number = {"correct": correct, "images": result.images}
+                yield row(evaluation=evaluation, column=column, **number)
+        if (held_out := result.validation) is not None:
+            number = {"correct": held_out.correct[place], "images": held_out.images}
+            yield row(evaluation="E1", column=VALIDATION, **number)
 
 
 def point_draws(point: Pruning, options: Curves) -> int:
@@ -136,35 +138,34 @@ def point_draws(point: Pruning, options: Curves) -> int:
 def points_at(
     inputs: Inputs,
     rankings: Rankings,
+    options: Curves,
     points: Mapping[str, Pruning],
     draw: int,
-    evaluations: Sequence[str],
-    sample: Mapping[str, Any],
-) -> list[dict[str, Any]]:
+) -> list[PrunedPoint]:
     """One entry per point and evaluation of one draw."""
     metrics = dict.fromkeys(metric for point in points.values() for metric in point)
-    ranked = rankings.of(metrics, draw=draw, **sample)
-    result = judge(inputs, ranked, list(points.values()), evaluations=evaluations)
-    validation, images = result["validation"], [result["images"]] * len(inputs.columns)
+    count, fresh = options.common.count, options.common.fresh
+    ranked = rankings.of(metrics, draw=draw, count=count, fresh=fresh)
+    prunings, evaluations = list(points.values()), options.points.evaluations
+    result = judge(inputs, ranked, prunings, evaluations=evaluations)
+    held_out = result.validation
     return [
-        {
-            "point": name,
-            "draw": draw,
-            "ratios": point,
-            "sparsity": result["sparsity"][place],
-            "evaluation": evaluation,
-            "correct": counts[place],
-            "images": images,
-            "validation": validation and {**validation, "correct": validation["correct"][place]},
-        }
+        PrunedPoint(
+            point=name,
+            draw=draw,
+            ratios=point,
+            sparsity=result.sparsity[place],
+            evaluation=evaluation,
+            correct=counts[place],
+            images=[result.images] * len(inputs.columns),
+            validation=held_out and Total(correct=held_out.correct[place], images=held_out.images),
+        )
         for place, (name, point) in enumerate(points.items())
-        for evaluation, counts in result["correct"].items()
+        for evaluation, counts in result.correct.items()
     ]
 
 
-def dead_pixels(
-    inputs: Inputs, rankings: Rankings, *, count: int | None, fresh: bool
-) -> dict[str, Any]:
+def dead_pixels(inputs: Inputs, rankings: Rankings, *, count: int | None) -> DeadPixels:
     """Do weights of pixels that are black in the whole sample explain the article's steps?
 
     Compares (E1) the whole network with one that lost exactly these weights, and with noise that
@@ -173,7 +174,7 @@ def dead_pixels(
     Args:
         inputs: network, test images and noise.
         rankings: whose draw 0 is the sample.
-        count, fresh: of the sample.
+        count: of the sample.
     """
     seed = rankings.draw_seed(0)
     sample = metric_images(as_float(inputs.training.images), count=count, seed=seed)
@@ -181,11 +182,11 @@ def dead_pixels(
     name, weight = next(iter(weight_matrices(inputs.model).items()))
     x, y = as_float(inputs.test.images), inputs.test.labels
 
-    def counts(noise: Tensor, masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    def counts(noise: Tensor, masks: Mapping[str, Tensor]) -> Counts:
         (correct,) = pruning_curve(
             inputs.model, lambda masks: apply_masks(inputs.model, masks), [masks], x, y, noise
         ).tolist()
-        return {"correct": correct, "images": [len(x)] * len(correct)}
+        return Counts(correct=correct, images=[len(x)] * len(correct))
 
     found = {"unpruned": counts(inputs.noise, {})}
     if not inputs.model.convolutions():
@@ -193,30 +194,28 @@ def dead_pixels(
         found["weights_pruned"] = counts(inputs.noise, {name: mask})
     found["noise_zeroed"] = counts(inputs.noise.masked_fill(dead, 0), {})
     pixels = int(dead.sum())
-    return {
-        "sample": len(sample),
-        "pixels": pixels,
-        "share": pixels / PIXELS,
-        "evaluation": "E1",
-        "accuracy": found,
-    }
+    return DeadPixels(
+        sample=len(sample),
+        pixels=pixels,
+        share=pixels / PIXELS,
+        evaluation="E1",
+        accuracy=found,
+    )
 
 
-def report(rows: Sequence[Mapping[str, Any]], metrics: dict[str, Any], tracker: Tracker) -> None:
+def report(rows: Sequence[CurveRow], metrics: Pruned, tracker: Tracker) -> None:
     """Print the points, track points and curves."""
     shown = []
-    for point in metrics["points"]:
-        row = {key: point[key] for key in ("point", "draw", "evaluation", "sparsity")}
-        pairs = zip(point["correct"], point["images"], strict=True)
-        clean, *noised = (100 * correct / images for correct, images in pairs)
+    for point in metrics.points:
+        row = point.model_dump(include={"point", "draw", "evaluation", "sparsity"})
+        clean, *noised = percents(point)
         row |= {CLEAN: clean, "mean of noise": sum(noised) / len(noised)}
-        if point["validation"]:
-            held_out = point["validation"]
-            row[VALIDATION] = 100 * held_out["correct"] / held_out["images"]
+        if held_out := point.validation:
+            row[VALIDATION] = 100 * held_out.correct / held_out.images
         shown.append(row)
     print(summary_table(shown), end="")
-    dead = metrics["dead_pixels"]
-    print(f"{dead['pixels']} of {PIXELS} pixels are black in {dead['sample']} training images")
+    dead = metrics.dead_pixels
+    print(f"{dead.pixels} of {PIXELS} pixels are black in {dead.sample} training images")
     tracker.table("points", list(shown[0]), [list(row.values()) for row in shown])
     for row in shown:
         if not row["draw"]:
@@ -226,14 +225,14 @@ def report(rows: Sequence[Mapping[str, Any]], metrics: dict[str, Any], tracker: 
         tracker.log(points, step=step)
 
 
-def curve_points(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+def curve_points(rows: Sequence[CurveRow]) -> list[dict[str, float]]:
     """Draw 0 of every curve: per place in its grid the ratio and the shares of both kinds."""
     places: dict[str, dict[float, dict[str, list[float]]]] = {}
     for row in rows:
-        if row["draw"] == 0 and row["evaluation"] == "E1":
-            at = places.setdefault(row["curve"], {}).setdefault(row["ratio"], {})
-            column = row["column"] if row["column"] in (CLEAN, VALIDATION) else "noise"
-            at.setdefault(column, []).append(row["correct"] / row["images"])
+        if row.draw == 0 and row.evaluation == "E1":
+            at = places.setdefault(row.curve, {}).setdefault(row.ratio, {})
+            column = row.column if row.column in (CLEAN, VALIDATION) else "noise"
+            at.setdefault(column, []).append(row.correct / row.images)
     longest = max(map(len, places.values()), default=0)
     points: list[dict[str, float]] = [{} for _ in range(longest)]
     for name, ratios in places.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,12 @@ from omegaconf import DictConfig
 from scipy import sparse
 from torch import Tensor
 
-from rewire.article.configuration import Configuration, Decoupled
+from rewire.article.configuration import Configuration
+from rewire.article.configuration import Decoupled as Options
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import first_images
 from rewire.article.report.decoupled_figure import cost_plot, robustness_plot
+from rewire.article.results import Decoupled, DecoupledPoint, SparseLayer
 from rewire.attacks.judge import is_correct, predict_logits
 from rewire.attacks.universal import CLEAN, apply_noise, pair_label
 from rewire.attacks.universal_files import load_noise
@@ -31,7 +34,7 @@ from rewire.models.artifact import load_dense
 from rewire.models.dense import DENSE_MODELS, Architecture, DenseNetwork
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.progress import bar
 from rewire.pruning.decoupled import (
@@ -42,7 +45,7 @@ from rewire.pruning.decoupled import (
     logits_of,
     prune_entries,
 )
-from rewire.pruning.decoupled_cost import layer_cost
+from rewire.pruning.decoupled_cost import Cost, layer_cost
 from rewire.reporting.text_tables import summary_table
 from rewire.rng import generator
 from rewire.tracking import Tracker
@@ -68,35 +71,38 @@ def measure(cell: Cell[Configuration]) -> list[str]:
     judged = first_images(test, options.images, name="decoupled.images")
     network = decoupled(model)
     means = metric_means(network, train, count=options.metric_images, seed=config.seed)
-    metrics: dict[str, Any] = {
-        "columns": columns,
-        "evaluation": EVALUATION,
-        "images": len(judged),
-        "metric_images": options.metric_images,
-        "layers": [described(layer, means[layer.name]) for layer in network.layers],
-        "largest_difference": largest_difference(model, network, judged),
-        "points": [],
-    }
+    layers = [described(layer, means[layer.name]) for layer in network.layers]
+    difference = largest_difference(model, network, judged)
+    points: list[DecoupledPoint] = []
     count = functools.partial(judge, data=judged, noise=noise, batch_size=options.batch_size)
     with parts(folder, decided=cell.pieces()) as part:
         pruned = [(CLEAN, [], CLEAN, [0.0]), *plan(options)]
         with bar("points", total=len(pruned), unit="point") as shown:
-            for name, layers, metric, ratios in pruned:
+            for name, chosen, metric, ratios in pruned:
                 compute = functools.partial(
-                    points_of, network, means, count, name, layers, metric, ratios
+                    points_of, network, means, count, name, chosen, metric, ratios
                 )
-                metrics["points"] += part(f"{name}-{metric}", compute)
+                points += piece(part, f"{name}-{metric}", compute, list[DecoupledPoint])
                 shown.update()
-        write_json(folder / METRICS, metrics)
+        metrics = Decoupled(
+            columns=columns,
+            evaluation=EVALUATION,
+            images=len(judged),
+            metric_images=options.metric_images,
+            layers=layers,
+            largest_difference=difference,
+            points=points,
+        )
+        write_json(folder / METRICS, metrics.as_json())
         timed = options.cost
         ratios = options.ratios.model_dump()[timed.metric]
         cost = layer_cost(network, means, ratios=ratios, **timed.model_dump())
-        write_json(folder / COST, cost)
+        write_json(folder / COST, cost.as_json())
     report(metrics, cost, options.column, folder, cell.tracker)
     return [METRICS, FIGURE]
 
 
-def check(network: str, options: Decoupled) -> None:
+def check(network: str, options: Options) -> None:
     """Refuse, before anything is computed, what would fail late."""
     if not DENSE_MODELS[network].convolutions:
         fit = [name for name in DENSE_MODELS if DENSE_MODELS[name].convolutions]
@@ -114,7 +120,7 @@ def layer_names(architecture: Architecture) -> list[str]:
     return [*convs, *(f"fc{number + 1}" for number, _ in enumerate(architecture.hidden)), "out"]
 
 
-def plan(options: Decoupled) -> Iterator[tuple[str, list[str], str, list[float]]]:
+def plan(options: Options) -> Iterator[tuple[str, list[str], str, list[float]]]:
     """(name, layers, metric, ratios) of everything that is pruned."""
     for name, point in options.points.items():
         chosen = point.ratios if "ratios" in point.model_fields_set else options.ratios
@@ -122,7 +128,7 @@ def plan(options: Decoupled) -> Iterator[tuple[str, list[str], str, list[float]]
             yield name, point.layers, metric, ratios
 
 
-def vectors(path: Path, options: Decoupled) -> tuple[list[str], Tensor]:
+def vectors(path: Path, options: Options) -> tuple[list[str], Tensor]:
     """Names of the columns, "none" first, and the vectors (V, 784) behind the others."""
     noise, pairs, _ = load_noise(path)
     labels = [pair_label(pair) for pair in pairs]
@@ -153,11 +159,16 @@ def metric_means(
     return network.mean_inputs(as_float(train.take(drawn).images).numpy())
 
 
-def described(layer: DecoupledLayer, mean: np.ndarray) -> dict[str, Any]:
-    """Shape and entries of a layer; active ones have an input whose mean is not 0."""
+def described(layer: DecoupledLayer, mean: np.ndarray) -> SparseLayer:
+    """Shape and entries of a layer."""
     inputs, outputs = layer.weight.shape
-    entries = {"entries": layer.entries, "active_entries": layer.active_entries(mean)}
-    return {"name": layer.name, "inputs": inputs, "outputs": outputs} | entries
+    return SparseLayer(
+        name=layer.name,
+        inputs=inputs,
+        outputs=outputs,
+        entries=layer.entries,
+        active_entries=layer.active_entries(mean),
+    )
 
 
 def largest_difference(model: DenseNetwork, network: DecoupledNetwork, data: ImageSet) -> float:
@@ -180,20 +191,25 @@ def largest_difference(model: DenseNetwork, network: DecoupledNetwork, data: Ima
 def points_of(
     network: DecoupledNetwork,
     means: Mapping[str, np.ndarray],
-    count: Callable[[list[DecoupledNetwork]], list[dict[str, list[int]]]],
+    count: Callable[[list[DecoupledNetwork]], list[Tally]],
     name: str,
     layers: Sequence[str],
     metric: str,
     ratios: Sequence[float],
-) -> list[dict[str, Any]]:
+) -> list[DecoupledPoint]:
     """Per ratio what was pruned and its counts; `sparsity` is of all these layers together."""
     counts = count([prune_layers(network, layers, metric, ratio, means) for ratio in ratios])
     sizes = [layer.entries for layer in network.layers if layer.name in layers]
-    labels = {"point": name, "layers": list(layers), "metric": metric}
-    removed = [sum(int(ratio * size) for size in sizes) for ratio in ratios]
     return [
-        labels | {"ratio": ratio, "sparsity": gone / max(1, sum(sizes))} | found
-        for ratio, gone, found in zip(ratios, removed, counts, strict=True)
+        DecoupledPoint(
+            point=name,
+            layers=list(layers),
+            metric=metric,
+            ratio=ratio,
+            sparsity=sum(int(ratio * size) for size in sizes) / max(1, sum(sizes)),
+            **found._asdict(),
+        )
+        for ratio, found in zip(ratios, counts, strict=True)
     ]
 
 
@@ -215,16 +231,21 @@ def prune_layers(
     return network.pruned(matrices)
 
 
+class Tally(NamedTuple):
+    """Correct images per column (1 + V) by the largest logit, and as the author's code counts them.
+
+    It takes the largest ReLU(logit): an output without a positive entry counts as class 0.
+    """
+
+    correct: list[int]
+    as_run: list[int]
+    images: list[int]
+
+
 def judge(
     networks: Sequence[DecoupledNetwork], data: ImageSet, noise: Tensor, *, batch_size: int
-) -> list[dict[str, list[int]]]:
-    """Correct images of every network without noise and under every vector.
-
-    Returns:
-        Per network lists of 1 + V: `correct` by the largest logit, `as_run` by the largest
-        ReLU(logit) as in the author's code, where an output without a positive entry counts as
-        class 0, and `images`.
-    """
+) -> list[Tally]:
+    """Correct images of every network without noise and under every vector."""
     correct, as_run = np.zeros((2, len(networks), 1 + len(noise)), int)
     for start in range(0, len(data), batch_size):
         x = as_float(data.images[start : start + batch_size])
@@ -236,34 +257,34 @@ def judge(
                 as_run[row, column] += int(is_correct(logits.relu(), y).sum())
     images = [len(data)] * (1 + len(noise))
     return [
-        {"correct": right.tolist(), "as_run": ran.tolist(), "images": images}
+        Tally(right.tolist(), ran.tolist(), images)
         for right, ran in zip(correct, as_run, strict=True)
     ]
 
 
-def report(
-    metrics: dict[str, Any], cost: dict[str, Any], column: str, folder: Path, tracker: Tracker
-) -> None:
+def report(metrics: Decoupled, cost: Cost, column: str, folder: Path, tracker: Tracker) -> None:
     """Figures, the tracked numbers, and tables on the terminal."""
-    drawn = robustness_plot(metrics["points"], metrics["columns"], path=folder / FIGURE)
+    drawn = robustness_plot(metrics.points, metrics.columns, path=folder / FIGURE)
     tracker.image("decoupled/accuracy", drawn)
     tracker.image("decoupled/cost", cost_plot(cost, path=folder / "cost.png"))
-    rows = [accuracies(point, metrics["columns"], column) for point in metrics["points"]]
+    rows = [accuracies(point, metrics.columns, column) for point in metrics.points]
     tracker.table("decoupled", list(rows[0]), [list(row.values()) for row in rows])
-    tracker.summary({"largest_difference": metrics["largest_difference"]})
-    print(f"largest difference of the logits {metrics['largest_difference']:.1e}")
+    tracker.summary({"largest_difference": metrics.largest_difference})
+    print(f"largest difference of the logits {metrics.largest_difference:.1e}")
     print(summary_table(rows), end="")
-    for fit in cost["fits"]:
+    for fit in cost.fits:
         print(
-            f"{fit['backend']}, {fit['batch_size']} images: {1e6 * fit['a']:.0f} us + "
-            f"{1e9 * fit['b']:.3f} ns per entry, R2 {fit['r2']:.3f}"
+            f"{fit.backend}, {fit.batch_size} images: {1e6 * fit.a:.0f} us + "
+            f"{1e9 * fit.b:.3f} ns per entry, R2 {fit.r2:.3f}"
         )
 
 
-def accuracies(point: Mapping[str, Any], columns: Sequence[str], column: str) -> dict[str, Any]:
+def accuracies(
+    point: DecoupledPoint, columns: Sequence[str], column: str
+) -> dict[str, str | float]:
     """One row of the printed table: percent without noise, under one vector, mean of all."""
-    values = [100 * c / n for c, n in zip(point["correct"], point["images"], strict=True)]
-    row = {key: point[key] for key in ("point", "metric", "ratio")}
+    values = percents(point)
+    row = point.model_dump(include={"point", "metric", "ratio"})
     row |= {CLEAN: values[0], column: values[columns.index(column)]}
     if len(values) > 2:
         row["mean of all noise"] = sum(values[1:]) / len(values[1:])

@@ -6,16 +6,16 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import Tensor
 
-from rewire.article.configuration import Configuration, Trainability
+from rewire.article.configuration import Configuration, Run, Trainability
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import (
-    Counts,
     check_distinct,
     judged,
     load_inputs,
@@ -24,6 +24,7 @@ from rewire.article.noise_vectors import (
     noise_recipe,
 )
 from rewire.article.report.noise_figure import noise_plot
+from rewire.article.results import Counts, Noised, Trial
 from rewire.attacks.universal import (
     EVALUATIONS,
     VARIANTS,
@@ -36,7 +37,7 @@ from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 from rewire.training.device import choose_device
@@ -66,31 +67,31 @@ def attack(cell: Cell[Configuration]) -> list[str]:
                 part, name, inputs.model, draw, pairs=pairs, variant=variant, recipe=recipe
             )
 
-        def judge(name: str, vectors: Tensor, pairs: Sequence[Pair], evaluation: str) -> Any:
-            return part(
-                f"accuracy-{name}-{evaluation}",
-                functools.partial(
-                    judged, inputs.model, inputs.test, vectors, pairs, evaluation=evaluation
-                ),
+        def judge(
+            name: str, vectors: Tensor, pairs: Sequence[Pair], evaluation: str
+        ) -> dict[str, Counts]:
+            compute = functools.partial(
+                judged, inputs.model, inputs.test, vectors, pairs, evaluation=evaluation
             )
+            return piece(part, f"accuracy-{name}-{evaluation}", compute, dict[str, Counts])
 
         made = {variant: make(variant, noise.pairs, variant, recipe) for variant in VARIANTS}
-        metrics = {
-            "pairs": noise.pairs,
-            "columns": column_labels(noise.pairs),
-            "steps": recipe.steps,
-            "precision": recipe.precision,
-            "accuracy": {
+        metrics = Noised(
+            pairs=noise.pairs,
+            columns=column_labels(noise.pairs),
+            steps=recipe.steps,
+            precision=recipe.precision,
+            accuracy={
                 variant: {e: judge(variant, vectors, noise.pairs, e) for e in EVALUATIONS}
                 for variant, vectors in made.items()
             },
-            "trainability": trainability(trials, noise.trainability.pairs, make, judge),
-        }
+            trainability=trainability(trials, noise.trainability.pairs, make, judge),
+        )
         files = [f"noise_{variant}.safetensors" for variant in made]
         for name, (variant, vectors) in zip(files, made.items(), strict=True):
             save_noise(folder / name, vectors, pairs=noise.pairs, variant=variant)
         pixels = draw_noise(made, noise.pairs, folder / PICTURE)
-        write_json(folder / METRICS, metrics)
+        write_json(folder / METRICS, metrics.as_json())
     tracker = cell.tracker
     tell(metrics, tracker)
     tracker.image("noise", pixels)
@@ -98,37 +99,40 @@ def attack(cell: Cell[Configuration]) -> list[str]:
         f"noise-{folder.name}",
         type="noise",
         files=[folder / name for name in files],
-        metadata={key: metrics[key] for key in ("columns", "steps", "precision")},
+        metadata=metrics.model_dump(include={"columns", "steps", "precision"}),
         inputs=[f"weights-{source.name}"],
     )
     return [*files, METRICS, PICTURE]
 
 
-def trials_of(settings: Trainability, recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
-    """The runs of the trainability study as (what they choose, recipe).
+def trials_of(settings: Trainability, recipe: Recipe) -> list[tuple[Run, Recipe]]:
+    """The runs of the trainability study, and their recipes.
 
     Raises:
         InputError: for a value that is not allowed; nothing has been computed then.
     """
-    chosen = [run.model_dump() for run in settings.runs]
-    return [(own, replace(recipe, **own, steps=settings.steps)) for own in chosen]
+    return [
+        (run, replace(recipe, **run.model_dump(), steps=settings.steps)) for run in settings.runs
+    ]
 
 
 def trainability(
-    trials: Sequence[tuple[dict[str, Any], Recipe]],
+    trials: Sequence[tuple[Run, Recipe]],
     pairs: Sequence[Pair],
     make: Callable[..., Tensor],
     judge: Callable[..., dict[str, Counts]],
-) -> list[dict[str, Any]]:
+) -> list[Trial]:
     """Accuracy (E1, all test images) under G1 noise of every loss and optimiser tried."""
     results = []
-    for chosen, own in trials:
+    for run, recipe in trials:
+        chosen = run.model_dump()
         name = "trial-" + "-".join(map(str, chosen.values()))
-        found = judge(name, make(name, pairs, "G1", own), pairs, "E1")["all"]
-        columns = zip(pairs, found["correct"][1:], found["images"][1:], strict=True)
+        found = judge(name, make(name, pairs, "G1", recipe), pairs, "E1")["all"]
         results += [
-            {**chosen, "column": pair_label(pair), "correct": correct, "images": images}
-            for pair, correct, images in columns
+            Trial(**chosen, column=pair_label(pair), correct=correct, images=images)
+            for pair, correct, images in zip(
+                pairs, found.correct[1:], found.images[1:], strict=True
+            )
         ]
     return results
 
@@ -144,23 +148,20 @@ def draw_noise(made: Mapping[str, Tensor], pairs: Sequence[Pair], path: Path) ->
     return noise_plot(panels, path=path, suptitle=title)
 
 
-def tell(metrics: Mapping[str, Any], tracker: Tracker) -> None:
+def tell(metrics: Noised, tracker: Tracker) -> None:
     """Print the article's and the valid accuracies, and track all of them."""
     shares = {
-        f"{variant}-{evaluation}": 100 * np.divide(found["all"]["correct"], found["all"]["images"])
-        for variant, evaluations in metrics["accuracy"].items()
+        f"{variant}-{evaluation}": percents(found["all"])
+        for variant, evaluations in metrics.accuracy.items()
         for evaluation, found in evaluations.items()
     }
-    rows = [
-        [column, *(float(values[number]) for values in shares.values())]
-        for number, column in enumerate(metrics["columns"])
-    ]
+    rows = [list(row) for row in zip(metrics.columns, *shares.values(), strict=True)]
     print("accuracy % (E1 unclipped, E2 clipped to [0, 1])")
     print(tabulate(rows, ["", *shares], floatfmt=".2f"))
     tracker.summary(
         {"clean accuracy": rows[0][1]}
-        | {f"mean accuracy/{name}": float(values[1:].mean()) for name, values in shares.items()}
+        | {f"mean accuracy/{name}": fmean(values[1:]) for name, values in shares.items()}
     )
     tracker.table("accuracy", ["column", *(f"{name} %" for name in shares)], rows)
-    if trials := metrics["trainability"]:
+    if trials := [trial.as_json() for trial in metrics.trainability]:
         tracker.table("trainability", list(trials[0]), [list(trial.values()) for trial in trials])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rewire.article.configuration import Configuration, Noise
+from rewire.article.results import Counts
 from rewire.attacks.universal import CLASSES, Pair, Recipe, make_noise, pair_label
 from rewire.data.batches import TrainBatches
 from rewire.data.checks import check_count
@@ -30,9 +31,6 @@ from rewire.training.device import choose_device, choose_precision, use_threads
 
 Draw = Callable[[], Iterator[Tensor]]
 """Starts a sequence of float batches (batch_size, 784) anew."""
-
-Counts = dict[str, list[int]]
-"""`correct` and `images`, integer counts per column: without noise, then under every vector."""
 
 
 @dataclass(frozen=True)
@@ -196,10 +194,10 @@ def judged(
         [[True, *(label != target for target, _ in pairs)] for label in range(CLASSES)]
     )
     return {
-        name: {
-            "correct": (correct * counted).sum(axis=0).tolist(),
-            "images": (sizes * counted).sum(axis=0).tolist(),
-        }
+        name: Counts(
+            correct=(correct * counted).sum(axis=0).tolist(),
+            images=(sizes * counted).sum(axis=0).tolist(),
+        )
         for name, counted in (("all", np.ones_like(others)), ("non_target", others))
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from rewire.pruning.values import (
     sparsity,
     weight_matrices,
 )
+from rewire.record import Record
 from rewire.rng import derive_seed
 
 IMAGES = "a number of images in curves"
@@ -63,6 +63,28 @@ def load_inputs(config: Configuration, *, trained: Path, noisy: Path) -> Inputs:
     noise, pairs, _ = load_noise(noisy / NOISE, expected=config.noise.pairs)
     test = first_images(loaded.test, config.curves.images, name=IMAGES)
     return Inputs(**vars(loaded) | {"test": test}, noise=noise.to(loaded.device), pairs=pairs)
+
+
+class HeldOut(Record):
+    """Correct images of `images` clean validation images, per pruning (S,)."""
+
+    correct: list[int]
+    images: int
+
+
+class Judged(Record):
+    """Correct test images of `images` under S prunings.
+
+    Attributes:
+        sparsity: (S,), the shares that go of the matrices that are pruned.
+        correct: evaluation → counts (S, 1 + V).
+        validation: None without held-out images.
+    """
+
+    images: int
+    sparsity: list[float]
+    correct: dict[str, list[list[int]]]
+    validation: HeldOut | None
 
 
 class Rankings:
@@ -137,7 +159,7 @@ def judge(
     *,
     evaluations: Sequence[str],
     images: int | None = None,
-) -> dict[str, Any]:
+) -> Judged:
     """Count correct images of the network under every pruning.
 
     Args:
@@ -146,11 +168,6 @@ def judge(
         prunings: S prunings.
         evaluations: of the noise on test images.
         images: the first n test images; None for all.
-
-    Returns:
-        Plain values: `images`; `sparsity`, per pruning the share that goes of the matrices it
-        prunes; `correct`, per evaluation the counts (S, 1 + V); `validation`, `correct` (S,) and
-        `images` of the clean validation images, or None without any.
 
     Raises:
         InputError: for a matrix without ranking, or more images than there are.
@@ -175,10 +192,10 @@ def judge(
     validation = None
     if len(held_out):
         clean = [row[0] for row in counts(held_out, inputs.noise[:0], "E1")]
-        validation = {"correct": clean, "images": len(held_out)}
-    return {
-        "images": len(test),
-        "sparsity": [sparsity(combined_masks(rankings, pruning)) for pruning in prunings],
-        "correct": {name: counts(test, inputs.noise, name) for name in evaluations},
-        "validation": validation,
-    }
+        validation = HeldOut(correct=clean, images=len(held_out))
+    return Judged(
+        images=len(test),
+        sparsity=[sparsity(combined_masks(rankings, pruning)) for pruning in prunings],
+        correct={name: counts(test, inputs.noise, name) for name in evaluations},
+        validation=validation,
+    )

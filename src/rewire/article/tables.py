@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig
 
 from rewire.article.configuration import Configuration
 from rewire.article.document import ARTICLE
+from rewire.article.gathered import LISTS, Results, gathered, noting
 from rewire.article.report.best_performance import (
     NETWORK,
     Performance,
@@ -37,30 +37,19 @@ from rewire.article.report.pruning_rows import (
     point_rows,
 )
 from rewire.article.report.published_curves import load_plot
-from rewire.article.report.runs import Run, as_run
-from rewire.files import MANIFEST, read_json, writable_folder, write_json, write_text
+from rewire.article.report.runs import Outdated, Run
+from rewire.files import writable_folder, write_json, write_text
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.common import Profile
 from rewire.pipeline.console import run_by_dvc
-from rewire.pipeline.document import METRICS, WEIGHTS
 from rewire.pipeline.dvc_views import write_views
-from rewire.pipeline.made import command_for, is_current, read_config, remark
 from rewire.pipeline.params import PARAMS, read_axes
 from rewire.pipeline.paths import CONF
 from rewire.pipeline.tracked_tables import track_table, tracked_tables
 from rewire.reporting.build_table import build_table, write_table
+from rewire.reporting.html.model import RowsView
 from rewire.reporting.table_spec import TableSpec, load_spec
 from rewire.tracking import Tracker
-
-LISTS = {  # stage → the list of cells in params.yaml
-    "article_noise": "cells",
-    "article_curves": "pruned",
-    "article_adaptive": "pruned",
-    "article_transfer": "transfer",
-    "article_decoupled": "decoupled",
-}
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Stage → one entry per finished cell: network, head, seed, profile, metrics, folder."""
 
 
 def run(config: DictConfig, overrides: list[str]) -> None:
@@ -70,210 +59,126 @@ def run(config: DictConfig, overrides: list[str]) -> None:
     axes = read_axes(PARAMS, "article", (*dict.fromkeys(LISTS.values()), "seeds"))
     writable_folder(output / "tables")
     base = output / profile.name
-    found = {
-        stage: list(collect(base / stage, axes[listing], axes["seeds"], profile.name))
-        for stage, listing in LISTS.items()
+    folders = {
+        stage: [
+            base / stage / f"{cell}-seed{seed}" for cell in axes[cells] for seed in axes["seeds"]
+        ]
+        for stage, cells in LISTS.items()
     }
-    results, outdated = sorted_out(found)
-    for result in outdated:
-        print(f"outdated and left out: {result['folder']}: run {result['outdated']}")
-    said = remark(result["folder"] for each in results.values() for result in each)
-    if said:
-        print(said.strip())
-        profile = profile.noting(said)
-    if outdated:
-        again = "; ".join(result["outdated"] for result in outdated)
-        profile = profile.noting(f" Outdated, hence left out: run {again}.")
-    runs = runs_of(results)
+    results = gathered(folders, profile.name)
+    profile = noting(profile, results, results.folders)
     with tracked_tables(asked, axes, document="article", stage="article_tables") as tracker:
-        write_tables(results, runs, output / "tables", profile, tracker, outdated=outdated)
-        draw(runs, output / "figures", profile.note, tracker)
+        write_tables(results, output / "tables", profile, tracker)
+        draw(results.runs, output / "figures", profile.note, tracker)
     listed = [f"{cell}-seed{seed}" for cell in axes["cells"] for seed in axes["seeds"]]
-    measured = {r["folder"].name: noise_numbers(r) for r in results["article_noise"]}
+    measured = {cell.folder.name: noise_numbers(cell) for cell in results.noise}
     rows = {cell: measured.get(cell, {}) for cell in listed}
     write_views(output, ARTICLE, rows=rows, trainings=base / "article_train")
     print(f"wrote {output / 'tables'} and {output / 'figures'}")
 
 
-def collect(
-    folder: Path, cells: Sequence[str], seeds: Sequence[int], profile: str
-) -> Iterator[dict[str, Any]]:
-    """One entry per finished cell of a stage; what was not run, the tables say.
+def write_tables(results: Results, folder: Path, profile: Profile, tracker: Tracker) -> list[Path]:
+    """Table 1, the order of the prunings, the claims, and what the article lacks.
 
-    `outdated` is the command that makes it anew if it is of another network than is there.
+    Returns:
+        The Markdown files of the tables that have rows.
     """
-    for cell in cells:
-        for seed in seeds:
-            found = folder / f"{cell}-seed{seed}"
-            if not (found / METRICS).is_file():
-                continue
-            config = yaml.safe_load((found / "config.yaml").read_text(encoding="utf-8"))
-            yield {
-                "network": config["network"]["name"],
-                "head": config["head"]["name"],
-                "seed": seed,
-                "profile": profile,
-                "metrics": read_json(found / METRICS),
-                "folder": found,
-                "outdated": None if is_of_what_is_there(found) else command_for(found),
-            }
-
-
-def is_of_what_is_there(folder: Path) -> bool:
-    """Whether a result, and what it was made from, was made from the networks that are there."""
-    base, cell, config = folder.parents[1], folder.name, read_config(folder)
-    files: dict[str, Path] = {}
-    for name in config.get("inputs") or {}:
-        stage, _, head = name.partition(" of ")
-        other = f"{config['network']['name']}-{head}-seed{config['seed']}" if head else cell
-        files[name] = base / stage / other / (WEIGHTS if stage == "article_train" else MANIFEST)
-    noise = [path.parent for path in files.values() if path.name == MANIFEST]
-    return is_current(folder, files) and all(map(is_of_what_is_there, noise))
-
-
-def sorted_out(found: Results) -> tuple[Results, list[Mapping[str, Any]]]:
-    """What is of the networks that are there, and what is outdated."""
-    results = {stage: [r for r in each if not r["outdated"]] for stage, each in found.items()}
-    return results, [result for each in found.values() for result in each if result["outdated"]]
-
-
-def runs_of(results: Results) -> list[Run]:
-    """What `article_curves` measured, with the curves that it wrote beside its metrics."""
-
-    def text(result: Mapping[str, Any]) -> str:
-        return (result["folder"] / "curves.csv").read_text(encoding="utf-8")
-
-    return [
-        as_run({**r, "points": r["metrics"], "curves": text(r)}) for r in results["article_curves"]
-    ]
-
-
-def scored(results: Results, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The article's claims on these results."""
-    return score_claims(
-        {"runs": runs, "noise": results["article_noise"], "decoupled": results["article_decoupled"]}
-    )
-
-
-def write_tables(
-    results: Results,
-    runs: Sequence[Run],
-    folder: Path,
-    profile: Profile,
-    tracker: Tracker,
-    *,
-    outdated: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Table 1, the order of the prunings, the claims, and what the article lacks."""
-    note = profile.note
+    note, runs = profile.note, results.runs
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
-    table = build_table(
-        spec,
-        [*table1_results(runs), *outdated_results(spec, outdated)],
-        profile=profile.name,
-        note=note,
-    )
-    paths = write_table(table, folder)
+    shown = [*table1_results(runs), *outdated_results(spec, results.outdated)]
+    table = build_table(spec, shown, profile=profile.name, note=note)
+    table1, *_ = write_table(table, folder)
     if not run_by_dvc():
-        print("\n" + paths[0].read_text())
+        print("\n" + table1.read_text())
     track_table(table, tracker)
 
+    def write(name: str, value: Any, text: str) -> Path:
+        write_text(folder / f"{name}.md", text)
+        write_json(folder / f"{name}.json", value)
+        return folder / f"{name}.md"
+
     order = ordering(runs)
-    write(folder, "article_ordering", order, ordering_markdown(order, note=note))
-    claims = scored(results, runs)
-    write(folder, "article_claims", claims, claims_markdown(claims, note=note))
+    written = [table1]
+    written += [write("article_ordering", order.as_json(), ordering_markdown(order, note=note))]
+    claims = score_claims(runs=runs, noise=results.noise, decoupled=results.decoupled)
+    scored = [claim.as_json() for claim in claims]
+    written += [write("article_claims", scored, claims_markdown(claims, note=note))]
     for claim in () if run_by_dvc() else claims:
-        print(f"({claim['claim']}) {claim['verdict']:<13} {claim['text']}")
-    shown = ["claim", "verdict", "text", "numbers"]
-    tracker.table("article_claims", shown, [[claim[key] for key in shown] for claim in claims])
+        print(f"({claim.claim}) {claim.verdict:<13} {claim.text}")
+    columns = ["claim", "verdict", "text", "numbers"]
+    tracker.table("article_claims", columns, [[row[key] for key in columns] for row in scored])
 
-    for name, (title, rows) in further(results, runs).items():
-        write(folder, name, rows, rows_markdown(rows, title=title, note=note))
-        if rows:
-            keys = list(dict.fromkeys(key for row in rows for key in row))
-            tracker.table(name, keys, [[row.get(key) for key in keys] for row in rows])
+    for view in further(results):
+        text = rows_markdown(view.rows, title=view.title, note=note)
+        path = write(view.name, view.rows, text)
+        if view.rows:
+            written.append(path)
+            keys = list(dict.fromkeys(key for row in view.rows for key in row))
+            tracker.table(view.name, keys, [[row.get(key) for key in keys] for row in view.rows])
+    return written
 
 
-def outdated_results(
-    spec: TableSpec, outdated: Sequence[Mapping[str, Any]]
-) -> Iterator[Performance]:
+def outdated_results(spec: TableSpec, outdated: Sequence[Outdated]) -> Iterator[Performance]:
     """Results without a number for the cells of Table 1 whose pruning curves are outdated."""
-    curves = [r for r in outdated if r["folder"].parent.name == "article_curves"]
     selectors = {tuple(sorted(row.selector.items())): row.metric for row in spec.rows}
-    for result in (r for r in curves if r["network"] == NETWORK):
+    for curves in outdated:
+        if curves.folder.parent.name != "article_curves" or curves.network != NETWORK:
+            continue
         for selector, metric in selectors.items():
-            if dict(selector)["head"] != result["head"]:
+            if dict(selector)["head"] != curves.head:
                 continue
-            cell = {**dict(selector), "seed": result["seed"], "profile": result["profile"]}
-            again = {metric.partition(".")[0]: result["outdated"]}
+            cell = {**dict(selector), "seed": curves.seed, "profile": curves.profile}
+            again = {metric.partition(".")[0]: curves.command}
             for column in spec.columns:
                 yield Performance(**cell | {spec.axis: column}, metrics={}, outdated=again)
 
 
-def further(results: Results, runs: Sequence[Run]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
-    """Tables that the article lacks: file name → (title, rows)."""
-    noise, moved = results["article_noise"], results["article_adaptive"]
+def further(results: Results) -> Iterator[RowsView]:
+    """Tables that the article lacks."""
+    noise, runs = results.noise, results.runs
     networks = ("ann", "cnn")
-    return {
-        f"article_{name}": (title, rows)
-        for name, title, rows in (
-            *(
-                (
-                    f"noise_{network}",
-                    f"Unpruned {network} under noise made (G1 as coded, G2 clipped once) and "
-                    "judged (E1 unclipped, E2 clipped) both ways",
-                    noise_rows(noise, network=network),
-                )
-                for network in networks
-            ),
-            *(
-                (
-                    f"trainability_{network}",
-                    f"Can noise be trained through the network's own loss? ({network})",
-                    trainability_rows(noise, network=network),
-                )
-                for network in networks
-            ),
-            *(
-                (
-                    f"transfer_{evaluation}",
-                    f"Noise of one head on the network of another, {evaluation}",
-                    transfer_rows(results["article_transfer"], evaluation=evaluation),
-                )
-                for evaluation in ("E1", "E2")
-            ),
-            *(
-                (
-                    f"adaptive_{network}",
-                    f"Pruned {network} under the noise of the unpruned one and under its own",
-                    adaptive_rows(moved, noise, network=network),
-                )
-                for network in networks
-            ),
-            ("controls", "Controls at equal ratios", control_rows(runs)),
-            ("matched", "At matched clean accuracy", matched_rows(runs)),
-            ("dead_pixels", "Pixels that are black in the sample", dead_pixel_rows(runs)),
-            *(
-                (
-                    f"points_{network}",
-                    f"Configured points of the {network}",
-                    point_rows(runs, network=network, points=("none", "layers")),
-                )
-                for network in networks
-            ),
-            (
-                "decoupled",
-                "Decoupled convolutions: every spatial copy of a weight pruned by itself",
-                decoupled_rows(results["article_decoupled"]),
-            ),
+    for network in networks:
+        yield RowsView(
+            f"article_noise_{network}",
+            f"Unpruned {network} under noise made (G1 as coded, G2 clipped once) and "
+            "judged (E1 unclipped, E2 clipped) both ways",
+            tuple(noise_rows(noise, network=network)),
         )
-    }
-
-
-def write(folder: Path, name: str, value: Any, text: str) -> None:
-    """NAME.md and NAME.json."""
-    write_text(folder / f"{name}.md", text)
-    write_json(folder / f"{name}.json", value)
+    for network in networks:
+        yield RowsView(
+            f"article_trainability_{network}",
+            f"Can noise be trained through the network's own loss? ({network})",
+            tuple(trainability_rows(noise, network=network)),
+        )
+    for evaluation in ("E1", "E2"):
+        yield RowsView(
+            f"article_transfer_{evaluation}",
+            f"Noise of one head on the network of another, {evaluation}",
+            tuple(transfer_rows(results.transfer, evaluation=evaluation)),
+        )
+    for network in networks:
+        moved = adaptive_rows(results.adaptive, noise, network=network)
+        yield RowsView(
+            f"article_adaptive_{network}",
+            f"Pruned {network} under the noise of the unpruned one and under its own",
+            tuple(row.as_json() for row in moved),
+        )
+    yield RowsView("article_controls", "Controls at equal ratios", tuple(control_rows(runs)))
+    yield RowsView("article_matched", "At matched clean accuracy", tuple(matched_rows(runs)))
+    yield RowsView(
+        "article_dead_pixels", "Pixels that are black in the sample", tuple(dead_pixel_rows(runs))
+    )
+    for network in networks:
+        yield RowsView(
+            f"article_points_{network}",
+            f"Configured points of the {network}",
+            tuple(point_rows(runs, network=network, points=("none", "layers"))),
+        )
+    yield RowsView(
+        "article_decoupled",
+        "Decoupled convolutions: every spatial copy of a weight pruned by itself",
+        tuple(decoupled_rows(results.decoupled)),
+    )
 
 
 def draw(runs: Sequence[Run], folder: Path, note: str, tracker: Tracker) -> None:

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
-import numpy as np
 from omegaconf import DictConfig
 from tabulate import tabulate
 
 from rewire.article.configuration import Configuration
+from rewire.article.counts import percents
 from rewire.article.noise_vectors import judged, load_inputs
+from rewire.article.results import Counts, Transferred
 from rewire.attacks.universal import EVALUATIONS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
@@ -21,7 +22,7 @@ from rewire.files import MANIFEST, write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
 from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
-from rewire.pipeline.partial_results import parts
+from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
 
@@ -68,38 +69,33 @@ def measure(cell: Cell[Configuration], noises: Mapping[str, Path]) -> list[str]:
     inputs = load_inputs(cell.config, cell.earlier("article_train"))
     with parts(cell.folder, decided=cell.pieces(device=inputs.device.type)) as part:
 
-        def judge(head: str, evaluation: str) -> Any:
+        def judge(head: str, evaluation: str) -> Counts:
             compute = functools.partial(
                 judged, inputs.model, inputs.test, vectors[head], pairs, evaluation=evaluation
             )
-            return part(f"{head}-{evaluation}", compute)["all"]
+            return piece(part, f"{head}-{evaluation}", compute, dict[str, Counts])["all"]
 
-        metrics = {
-            "columns": column_labels(pairs),
-            "sources": {
+        metrics = Transferred(
+            columns=column_labels(pairs),
+            sources={
                 head: {evaluation: judge(head, evaluation) for evaluation in EVALUATIONS}
                 for head in SOURCES
             },
-        }
-        write_json(cell.folder / METRICS, metrics)
+        )
+        write_json(cell.folder / METRICS, metrics.as_json())
     tell(cell.config.head.name, metrics, cell.tracker)
     return [METRICS]
 
 
-def tell(own: str, metrics: Mapping[str, Any], tracker: Tracker) -> None:
+def tell(own: str, metrics: Transferred, tracker: Tracker) -> None:
     """Print and track the accuracies in percent, one column per source of the noise."""
     shares = {
-        f"{head}-{evaluation}": 100 * np.divide(counts["correct"], counts["images"])
-        for head, evaluations in metrics["sources"].items()
+        f"{head}-{evaluation}": percents(counts)
+        for head, evaluations in metrics.sources.items()
         for evaluation, counts in evaluations.items()
     }
-    rows = [
-        [column, *(float(values[number]) for values in shares.values())]
-        for number, column in enumerate(metrics["columns"])
-    ]
+    rows = [list(row) for row in zip(metrics.columns, *shares.values(), strict=True)]
     print(f"accuracy % of head {own} under noise made on (E1 unclipped, E2 clipped to [0, 1])")
     print(tabulate(rows, ["", *shares], floatfmt=".2f"))
-    tracker.summary(
-        {f"mean accuracy/{name}": float(values[1:].mean()) for name, values in shares.items()}
-    )
+    tracker.summary({f"mean accuracy/{name}": fmean(values[1:]) for name, values in shares.items()})
     tracker.table("transfer", ["column", *(f"{name} %" for name in shares)], rows)

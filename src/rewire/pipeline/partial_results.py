@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from rewire.errors import InputError
 from rewire.files import fingerprint, read_json, write_json
@@ -14,6 +16,7 @@ from rewire.identity import what_differs
 
 Part = Callable[[str, Callable[[], Any]], Any]
 """(name, compute) → what `compute` gave now or before the interruption: plain JSON values."""
+T = TypeVar("T")
 DECIDED = ".decided.json"  # beside the pieces: what decided them
 
 
@@ -42,6 +45,16 @@ def parts(folder: Path, *, decided: Mapping[str, Any]) -> Iterator[Part]:
             return read_json(path)
 
     yield part
+
+
+def piece(part: Part, name: str, compute: Callable[[], T], kind: type[T]) -> T:
+    """`part` for records: `kind` is e.g. `list[Trial]`."""
+    values = TypeAdapter(kind)
+
+    def plain() -> object:
+        return values.dump_python(compute(), by_alias=True, exclude_unset=True)
+
+    return values.validate_python(part(name, plain))
 
 
 def discard_others(current: Path, decided: Mapping[str, Any]) -> None:

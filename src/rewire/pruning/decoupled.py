@@ -204,11 +204,11 @@ class DecoupledNetwork:
         """
         if not len(images):
             raise InputError("no image for the mean inputs. Allowed: at least one.")
-        sums: dict[str, Any] = {layer.name: 0 for layer in self.layers}
+        sums: dict[str, np.ndarray] = {}
         for start in range(0, len(images), batch_size):
             x = self._flat(images[start : start + batch_size])
             for index, layer in enumerate(self.layers):
-                sums[layer.name] = sums[layer.name] + x.sum(axis=0, dtype=np.float64)
+                sums[layer.name] = sums.get(layer.name, 0) + x.sum(axis=0, dtype=np.float64)
                 x = self._output(index, x)
         return {name: total / len(images) for name, total in sums.items()}
 

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from rewire.errors import InputError
 from rewire.pruning.decoupled import SCORES, DecoupledNetwork, prune_entries
+from rewire.record import Record
 from rewire.registry import Registry
 
 # The first products of a matrix take up to twenty times as long as the later ones.
@@ -27,6 +28,34 @@ Backend = Callable[[sparse.csr_array, np.ndarray], Callable[[], Any]]
 """(matrix (in, out), inputs (B, in)) → a function that computes the product (B, out)."""
 
 BACKENDS: Registry[Backend] = Registry("backend of the sparse product")
+
+
+class Timing(Record):
+    """Seconds of one product, of a network's `layer` pruned by `ratio` if it is of one."""
+
+    layer: str | None = None
+    ratio: float | None = None
+    backend: str
+    batch_size: int
+    entries: int
+    seconds: float
+
+
+class Fit(Record):
+    """The line of `fit_cost` through the timings of one backend and batch size."""
+
+    backend: str
+    batch_size: int
+    a: float
+    b: float
+    r2: float
+
+
+class Cost(Record):
+    """What products cost."""
+
+    measurements: list[Timing]
+    fits: list[Fit]
 
 
 @BACKENDS.register("scipy")
@@ -55,12 +84,12 @@ def torch_product(matrix: sparse.csr_array, x: np.ndarray) -> Callable[[], torch
     return lambda: (left @ right).T
 
 
-def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> dict[str, float]:
+def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> tuple[float, float, float]:
     """Least-squares line seconds = a + b · entries.
 
     Returns:
-        `a` in seconds, `b` in seconds per entry, and `r2`, the share of the variance of the
-        seconds that the line explains (1 if they are all equal).
+        a in seconds, b in seconds per entry, and R², the share of the variance of the seconds that
+        the line explains (1 if they are all equal).
 
     Raises:
         InputError: unless there are two different numbers of entries.
@@ -74,7 +103,7 @@ def fit_cost(entries: Sequence[int], seconds: Sequence[float]) -> dict[str, floa
     total = np.square(y - y.mean()).sum()
     unexplained = np.square(y - intercept - slope * x).sum()
     r2 = 1 - unexplained / total if total else 1.0
-    return {"a": float(intercept), "b": float(slope), "r2": float(r2)}
+    return float(intercept), float(slope), float(r2)
 
 
 def product_cost(
@@ -84,7 +113,7 @@ def product_cost(
     backends: Sequence[str] = ("scipy", "torch"),
     repeats: int = 21,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Cost:
     """Time inputs (B, in) @ matrix (in, out) for every matrix, batch size and backend, one thread.
 
     Args:
@@ -93,10 +122,6 @@ def product_cost(
         backends: names in `BACKENDS`.
         repeats: timings of which the median counts, after `WARM_UP` that do not.
         clock: seconds.
-
-    Returns:
-        `measurements`: `backend`, `batch_size`, `entries`, `seconds` (of one product) each;
-        `fits`: `backend`, `batch_size`, `a`, `b`, `r2` each (see `fit_cost`).
 
     Raises:
         InputError: for fewer than two numbers of entries, an unknown backend, or a count below 1.
@@ -116,15 +141,15 @@ def product_cost(
                     _median(BACKENDS[backend](matrix, _inputs(matrix, size)), repeats, clock)
                     for matrix in matrices
                 ]
-                labels = {"backend": backend, "batch_size": size}
-                fits.append(labels | fit_cost(entries, seconds))
+                a, b, r2 = fit_cost(entries, seconds)
+                fits.append(Fit(backend=backend, batch_size=size, a=a, b=b, r2=r2))
                 measurements += [
-                    labels | {"entries": count, "seconds": value}
+                    Timing(backend=backend, batch_size=size, entries=count, seconds=value)
                     for count, value in zip(entries, seconds, strict=True)
                 ]
     finally:
         torch.set_num_threads(threads)
-    return {"measurements": measurements, "fits": fits}
+    return Cost(measurements=measurements, fits=fits)
 
 
 def layer_cost(
@@ -134,7 +159,7 @@ def layer_cost(
     metric: str,
     ratios: Sequence[float],
     **options: Any,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Cost:
     """`product_cost` of every sparse layer, whole and pruned; one line through all of them.
 
     Args:
@@ -143,9 +168,6 @@ def layer_cost(
         metric: a name in `SCORES`.
         ratios: shares of each layer's entries that go.
         options: of `product_cost`.
-
-    Returns:
-        As `product_cost`; measurements have `layer` and `ratio`, too.
     """
     matrices = {}
     for layer in network.layers:
@@ -155,8 +177,8 @@ def layer_cost(
                 matrices[layer.name, ratio] = prune_entries(layer.weight, score, ratio)
     cost = product_cost(matrices.values(), **options)
     labels = itertools.cycle({"layer": layer, "ratio": ratio} for layer, ratio in matrices)
-    rows = [label | row for label, row in zip(labels, cost["measurements"], strict=False)]
-    return cost | {"measurements": rows}
+    rows = zip(cost.measurements, labels, strict=False)
+    return Cost(measurements=[row.model_copy(update=own) for row, own in rows], fits=cost.fits)
 
 
 def _inputs(matrix: sparse.csr_array, size: int) -> np.ndarray:

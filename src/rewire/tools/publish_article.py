@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rewire.article.document import ARTICLE
-from rewire.article.report.chapter import gathered, standard
-from rewire.article.tables import LISTS, draw, runs_of, sorted_out, write_tables
+from rewire.article.gathered import LISTS, gathered_from, noting, standard
+from rewire.article.report.noise_rows import Row
+from rewire.article.tables import draw, write_tables
 from rewire.errors import InputError
-from rewire.files import read_json, writable_folder, write_text
+from rewire.files import writable_folder, write_text
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.made import read_config, remark
+from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.page import page
 from rewire.tools.published_files import caption, copy_files, provenance_of
 from rewire.tracking import NullTracker
+from rewire.training.metrics import DenseMetrics
 
 TRAIN = "article_train"
-TABLES = ("article_table1", "article_ordering", "article_claims")  # before all others
 
 
 def publish_article(source: Path, target: Path) -> Path:
@@ -39,19 +38,14 @@ def publish_article(source: Path, target: Path) -> Path:
             f"no finished training of the article in '{source / TRAIN}'. Allowed: a profile's "
             "outputs."
         )
-    results, outdated = sorted_out(gathered(source, profile.name))
-    for result in outdated:
-        print(f"outdated and left out: {result['folder']}: run {result['outdated']}")
-    folders = [source / TRAIN / name for name in names]
-    folders += [result["folder"] for each in results.values() for result in each]
-    profile = profile.noting(remark(folders))
+    results = gathered_from(source, profile.name)
+    folders = [*(source / TRAIN / name for name in names), *results.folders]
+    profile = noting(profile, results, folders)
     writable_folder(target)
     for folder in folders:
         copy_files(folder, target / "cells" / folder.name)
-    runs = runs_of(results)
-    write_tables(results, runs, target / "tables", profile, NullTracker())
-    draw(runs, target / "figures", profile.note, NullTracker())
-    tables = sorted((target / "tables").glob("*.md"), key=lambda path: _place(path.stem))
+    tables = write_tables(results, target / "tables", profile, NullTracker())
+    draw(results.runs, target / "figures", profile.note, NullTracker())
     text = page(
         title=f"Pruning, cost functions and adversarial noise: profile {profile.name}",
         note=profile.note,
@@ -67,18 +61,14 @@ def publish_article(source: Path, target: Path) -> Path:
     return target / "README.md"
 
 
-def overview(training: Path) -> Mapping[str, Any]:
+def overview(training: Path) -> Row:
     """One row about one cell: its scale and its accuracy."""
-    config, trained = read_config(training), read_json(training / METRICS)
+    config, trained = read_config(training), DenseMetrics.read(training / METRICS)
     path = training / PROVENANCE
     return {
         "cell": training.name,
         "width": config["network"]["width"],
-        "steps": trained["steps"],
-        "clean %": trained["clean"]["accuracy"],
+        "steps": trained.steps,
+        "clean %": trained.clean.accuracy,
         "training, s": Provenance.read(path).seconds if path.is_file() else None,
     }
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (TABLES.index(name) if name in TABLES else len(TABLES)), name

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rewire.article.counts import Count
 from rewire.article.report.runs import (
     CLEAN,
     VALIDATION,
-    Counts,
     Point,
     Run,
     as_ratio,
-    chosen_runs,
-    interval,
+    chosen,
     kept_ratios,
     mean,
+    mean_of,
 )
-from rewire.evaluation.statistics import Accuracy
+from rewire.evaluation.statistics import Accuracy, mean_interval
+from rewire.record import Record
 from rewire.reporting.build_table import Result
 
 NETWORK = "ann"
@@ -28,7 +28,37 @@ MEAN = "mean"  # column: mean over the eight vectors
 CLAIM = "none < absolute < activated"
 STEPS = (("absolute", CLEAN), ("activated", "absolute"))  # what `CLAIM` compares
 
-Raw = Run | Mapping[str, Any]
+
+class Difference(Record):
+    """Points between two means, paired within seeds, with the 95 % interval of two or more."""
+
+    per_seed: list[float]
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Ordering(Record):
+    """Whether no pruning < absolute < activated holds for the mean over the eight vectors.
+
+    Attributes:
+        means: point → one number per seed.
+        differences: "absolute - none", ... → theirs.
+        verdict: on `claim`: "confirmed" if both intervals lie above 0, "refuted" if one lies below,
+            else "undecided", always for one seed.
+    """
+
+    claim: str
+    network: str
+    head: str
+    evaluation: str
+    profile: str | None
+    unit: str
+    seeds: list[int]
+    means: dict[str, list[float]]
+    differences: dict[str, Difference]
+    verdict: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +71,7 @@ class Performance(Result):
     column: str
 
 
-def table1_results(runs: Iterable[Raw]) -> list[Performance]:
+def table1_results(runs: Sequence[Run]) -> list[Performance]:
     """Results for `build_table` with conf/article/table/article_table1.yaml.
 
     Accuracies of one draw keep their counts, so that one seed gets a Wilson interval; several draws
@@ -49,14 +79,14 @@ def table1_results(runs: Iterable[Raw]) -> list[Performance]:
     count of images: both are plain percentages.
 
     Args:
-        runs: results of `article_curves`, see `as_run`; networks but the ANN are passed by.
+        runs: of any network; those but the ANN are passed by.
 
     Returns:
         One result per head, seed, evaluation, pruning ("none", "absolute", ..., and "absolute
         matched", ... for `matched_points`) and column ("none", the eight vectors, "mean").
     """
     results = []
-    for run in chosen_runs(runs, network=NETWORK):
+    for run in chosen(runs, network=NETWORK):
         pruned = {
             (name, evaluation): run.at(name, evaluation)
             for name in POINTS
@@ -86,7 +116,7 @@ def matched_points(run: Run, curve: str, evaluation: str = "E1") -> list[Point]:
     article's 98.0 of 98.65 %, which it chose on the test images. Every draw chooses by itself.
 
     Returns:
-        Points whose `ratios` is the chosen ratio; empty where the curve has no held-out column.
+        Points at the chosen `ratio`; empty where the curve has no held-out column.
     """
     points = []
     for draw, clean in run.draws(curve, VALIDATION).items():
@@ -103,7 +133,7 @@ def matched_points(run: Run, curve: str, evaluation: str = "E1") -> list[Point]:
         }
         held_out = run.counts[curve, "E1", VALIDATION][draw][ratio]
         sparsity = run.sparsities[curve][ratio]
-        points.append(Point(curve, draw, evaluation, ratio, sparsity, counts, held_out))
+        points.append(Point(curve, draw, evaluation, {}, sparsity, counts, held_out, ratio))
     return points
 
 
@@ -116,23 +146,15 @@ def unpruned_validation(run: Run, clean: Mapping[float, float]) -> float | None:
 
 
 def ordering(
-    runs: Iterable[Raw], *, head: str = "lq", evaluation: str = "E1", network: str = NETWORK
-) -> dict[str, Any]:
-    """Whether no pruning < absolute < activated holds for the mean over the eight vectors.
-
-    Means are over draws, then vectors, in percent; differences are paired within a seed, with
-    two-sided 95 % Student-t intervals over seeds.
-
-    Returns:
-        `profile`, `seeds`, `means` (point → one number per seed), `differences` ("absolute - none",
-        ... → `per_seed`, `mean`, `low`, `high`), and the `verdict` on `claim`: "confirmed" if both
-        intervals lie above 0, "refuted" if one lies below, else "undecided", always for one seed.
-    """
+    runs: Sequence[Run], *, head: str = "lq", evaluation: str = "E1", network: str = NETWORK
+) -> Ordering:
+    """Means over draws, then vectors, in percent, and their differences within seeds."""
     means: dict[str, list[float]] = {name: [] for name in POINTS}
     seeds, profile = [], None
-    for run in chosen_runs(runs, network=network, head=head):
-        found = {name: mean_of_vectors(run.at(name, evaluation), run.vectors) for name in POINTS}
-        if any(value is None for value in found.values()):
+    for run in chosen(runs, network=network, head=head):
+        each = {name: mean_of_vectors(run.at(name, evaluation), run.vectors) for name in POINTS}
+        found = {name: value for name, value in each.items() if value is not None}
+        if len(found) < len(each):
             continue
         seeds.append(run.seed)
         profile = run.profile
@@ -142,41 +164,41 @@ def ordering(
         f"{more} - {less}": _paired(means[more], means[less])
         for more, less in (*STEPS, ("combined", "activated"))
     }
-    return {
-        "claim": CLAIM,
-        "network": network,
-        "head": head,
-        "evaluation": evaluation,
-        "profile": profile,
-        "unit": "% accuracy, mean over the eight vectors",
-        "seeds": seeds,
-        "means": means,
-        "differences": differences,
-        "verdict": _verdict([differences[f"{more} - {less}"] for more, less in STEPS]),
-    }
+    return Ordering(
+        claim=CLAIM,
+        network=network,
+        head=head,
+        evaluation=evaluation,
+        profile=profile,
+        unit="% accuracy, mean over the eight vectors",
+        seeds=seeds,
+        means=means,
+        differences=differences,
+        verdict=_verdict([differences[f"{more} - {less}"] for more, less in STEPS]),
+    )
 
 
-def ordering_markdown(found: Mapping[str, Any], *, note: str) -> str:
+def ordering_markdown(found: Ordering, *, note: str) -> str:
     """`ordering` in a few lines of Markdown, with the profile's note."""
-    n = len(found["seeds"])
+    n = len(found.seeds)
     lines = [
         f"**{note.strip()}**",
         "",
-        f"{found['network']}, head {found['head']}, {found['evaluation']}, "
-        f"n = {n} {'seed' if n == 1 else 'seeds'}; {found['unit']}.",
+        f"{found.network}, head {found.head}, {found.evaluation}, "
+        f"n = {n} {'seed' if n == 1 else 'seeds'}; {found.unit}.",
         "",
     ]
-    for name, values in found["means"].items():
+    for name, values in found.means.items():
         lines.append(f"- {name}: {f'{mean(values):.2f}' if values else 'not run'}")
-    for name, difference in found["differences"].items():
+    for name, difference in found.differences.items():
         lines.append(f"- {name}: {_difference_text(difference)}")
-    lines += ["", f"{found['claim']}: **{found['verdict']}**."]
+    lines += ["", f"{found.claim}: **{found.verdict}**."]
     return "\n".join(lines) + "\n"
 
 
 def mean_of_vectors(points: Sequence[Point], vectors: Sequence[str]) -> float | None:
     """Mean accuracy over vectors and draws; None without a draw or with a vector missing."""
-    return _mean([_share(_draws(points, vector)) for vector in vectors])
+    return mean_of([_share(_draws(points, vector)) for vector in vectors])
 
 
 def clean_accuracy(points: Sequence[Point]) -> float | None:
@@ -194,45 +216,43 @@ def _columns(
         if len(draws) == 1:
             correct, total = draws[0]
             metrics[column] = Accuracy.counted(correct, total)
-        elif draws:
-            metrics[column] = {"accuracy": 100 * _share(draws)}
+        elif (share := _share(draws)) is not None:
+            metrics[column] = {"accuracy": 100 * share}
     if (over_vectors := mean_of_vectors(points, vectors)) is not None:
         metrics[MEAN] = {"accuracy": 100 * over_vectors}
     return metrics
 
 
-def _draws(points: Sequence[Point], column: str) -> list[Counts]:
+def _draws(points: Sequence[Point], column: str) -> list[Count]:
     return [point.counts[column] for point in points if column in point.counts]
 
 
-def _share(draws: Sequence[Counts]) -> float | None:
-    return _mean([k / n for k, n in draws])
+def _share(draws: Sequence[Count]) -> float | None:
+    return mean_of([k / n for k, n in draws])
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    return mean(values) if values and None not in values else None
-
-
-def _paired(more: Sequence[float], less: Sequence[float]) -> dict[str, Any]:
+def _paired(more: Sequence[float], less: Sequence[float]) -> Difference:
     per_seed = [a - b for a, b in zip(more, less, strict=True)]
-    nothing = {"mean": None, "low": None, "high": None, "n": 0}
-    return {"per_seed": per_seed, **(interval(per_seed) if per_seed else nothing)}
+    if not per_seed:
+        return Difference(per_seed=[], mean=None, low=None, high=None, n=0)
+    centre, half = mean_interval(per_seed)
+    low, high = (None, None) if half is None else (centre - half, centre + half)
+    return Difference(per_seed=per_seed, mean=centre, low=low, high=high, n=len(per_seed))
 
 
-def _verdict(differences: Sequence[Mapping[str, Any]]) -> str:
-    if any(difference["n"] < 2 for difference in differences):
+def _verdict(differences: Sequence[Difference]) -> str:
+    intervals = [(d.low, d.high) for d in differences if d.low is not None and d.high is not None]
+    if len(intervals) < len(differences):
         return "undecided"
-    if all(difference["low"] > 0 for difference in differences):
+    if all(low > 0 for low, _ in intervals):
         return "confirmed"
-    if any(difference["high"] < 0 for difference in differences):
-        return "refuted"
-    return "undecided"
+    return "refuted" if any(high < 0 for _, high in intervals) else "undecided"
 
 
-def _difference_text(difference: Mapping[str, Any]) -> str:
-    if difference["mean"] is None:
+def _difference_text(difference: Difference) -> str:
+    if difference.mean is None:
         return "not run"
-    text = f"{difference['mean']:+.2f} points"
-    if difference["low"] is None:
+    text = f"{difference.mean:+.2f} points"
+    if difference.low is None or difference.high is None:
         return f"{text} (one seed, no interval)"
-    return f"{text} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+    return f"{text} [{difference.low:+.2f}, {difference.high:+.2f}]"

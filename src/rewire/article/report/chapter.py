@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from rewire.article.document import ARTICLE, NAME
+from rewire.article.document import ARTICLE
+from rewire.article.gathered import gathered_from, standard
 from rewire.article.report.best_performance import NETWORK, Performance, ordering, table1_results
 from rewire.article.report.charts import article_training, curves_gallery
+from rewire.article.report.claims import ScoredClaim, score_claims
 from rewire.article.report.findings import article_findings
+from rewire.article.report.noise_rows import adaptive_rows
 from rewire.article.report.published_curves import load_plot
-from rewire.article.tables import (
-    LISTS,
-    collect,
-    further,
-    outdated_results,
-    runs_of,
-    scored,
-    sorted_out,
-)
+from rewire.article.tables import further, outdated_results
 from rewire.pipeline.document import HISTORY
 from rewire.pipeline.paths import CONF
-from rewire.pipeline.profiles import finished, profile_of
+from rewire.pipeline.profiles import profile_of
 from rewire.pipeline.state import Results
 from rewire.reporting.html.charts import Seeds, history
 from rewire.reporting.html.findings import tone
-from rewire.reporting.html.model import Article, Claim, Picture, RowsView
+from rewire.reporting.html.model import Article, Claim, Picture
 from rewire.reporting.html.tables import Location, table_view
 from rewire.reporting.table_spec import load_spec
 
@@ -44,10 +38,9 @@ def read_article(state: Results) -> Article | None:
     if not trained:
         return None
     profile = profile_of(source, ARTICLE)
-    name = profile.name
-    found, outdated = sorted_out(gathered(source, name))
-    runs = runs_of(found)
-    claims = scored(found, runs)
+    found = gathered_from(source, profile.name)
+    runs = found.runs
+    claims = score_claims(runs=runs, noise=found.noise, decoupled=found.decoupled)
 
     def locate(result: Performance, metric: str) -> Location:
         # What is chosen at matched accuracy is read off the curves.
@@ -63,13 +56,12 @@ def read_article(state: Results) -> Article | None:
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
     view = table_view(
         spec,
-        [*table1_results(runs), *outdated_results(spec, outdated)],
-        profile=name,
+        [*table1_results(runs), *outdated_results(spec, found.outdated)],
+        profile=profile.name,
         note=profile.note,
         locate=locate,
     )
-    tables = {name: (title, rows) for name, (title, rows) in further(found, runs).items() if rows}
-    adaptive = tables.get("article_adaptive_ann", ("", []))[1]
+    adaptive = adaptive_rows(found.adaptive, found.noise)
     plots = [load_plot(path) for path in sorted((CONF / "article" / "published").glob("*.yaml"))]
     plots.sort(key=lambda plot: (plot.network, plot.title))
     return Article(
@@ -79,59 +71,44 @@ def read_article(state: Results) -> Article | None:
         claims=tuple(_claim(claim) for claim in claims),
         curves=curves_gallery(plots, runs),
         training=article_training(_histories(source, trained)),
-        further=tuple(RowsView(name, title, tuple(rows)) for name, (title, rows) in tables.items()),
+        further=tuple(view for view in further(found) if view.rows),
         pictures=tuple(_pictures(source)),
     )
 
 
-def standard(source: Path, stage: str) -> list[str]:
-    """Finished cells of a stage that are no variants."""
-    matches = [NAME.fullmatch(name) for name in finished(source, stage)]
-    return [match.string for match in matches if match and not match["rest"]]
-
-
-def gathered(source: Path, profile: str) -> dict[str, list[dict[str, Any]]]:
-    """Stage → the results of its finished cells that are no variants, current or not."""
-    return {
-        stage: list(collect(source / stage, *_axes(standard(source, stage)), profile))
-        for stage in LISTS
-    }
-
-
-def _axes(names: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Cells and seeds of folder names, as in params.yaml."""
-    matches = [NAME.fullmatch(name) for name in names]
-    cells = dict.fromkeys(match["base"] for match in matches)
-    return list(cells), sorted({int(match["seed"]) for match in matches})
-
-
-def _claim(claim: Mapping[str, Any]) -> Claim:
+def _claim(claim: ScoredClaim) -> Claim:
     return Claim(
-        letter=claim["claim"],
-        text=claim["text"],
-        verdict=claim["verdict"],
-        seeds=claim["seeds"],
-        numbers=tuple(claim["numbers"].split("\n")),
-        criterion=claim["criterion"],
-        published=claim["published"],
-        tone=tone(claim["verdict"]),
+        letter=claim.claim,
+        text=claim.text,
+        verdict=claim.verdict,
+        seeds=claim.seeds,
+        numbers=tuple(claim.numbers.split("\n")),
+        criterion=claim.criterion,
+        published=claim.published,
+        tone=tone(claim.verdict),
     )
 
 
-def _histories(source: Path, names: Sequence[str]) -> dict[str, Seeds]:
+def _histories(source: Path, names: Sequence[str]) -> Mapping[str, Seeds]:
     found: dict[str, list] = {}
     for name in names:
         path = source / "article_train" / name / HISTORY
         if path.is_file():
-            found.setdefault(NAME.fullmatch(name)["base"], []).append(history(path))
+            found.setdefault(_base(name), []).append(history(path))
     return found
 
 
-def _pictures(source: Path):
+def _pictures(source: Path) -> Iterator[Picture]:
     """The first seed's pictures."""
     for stage, (file, text) in PICTURES.items():
-        cells, seeds = _axes(standard(source, stage))
-        for cell in cells:
-            path = source / stage / f"{cell}-seed{seeds[0]}" / file
+        first: dict[str, str] = {}
+        for name in standard(source, stage):
+            first.setdefault(_base(name), name)
+        for base, name in first.items():
+            path = source / stage / name / file
             if path.is_file() and path.stat().st_size <= LARGEST:
-                yield Picture(text.format(cell), path.read_bytes())
+                yield Picture(text.format(base), path.read_bytes())
+
+
+def _base(name: str) -> str:
+    return name.rpartition("-seed")[0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rewire.article.report.curve_lines import panel_lines
 from rewire.article.report.published_curves import Panel as Published
 from rewire.article.report.published_curves import Plot
-from rewire.article.report.runs import CLEAN, Run, chosen_runs
+from rewire.article.report.runs import CLEAN, Run, chosen
 from rewire.reporting.html.charts import Seeds, line
 from rewire.reporting.html.model import Chart, Gallery, Group, Mark, Panel, Series
 
@@ -32,11 +32,11 @@ def curves_gallery(plots: Sequence[Plot], runs: Sequence[Run]) -> Gallery:
     groups = []
     for plot in plots:
         for head in sorted({run.head for run in runs if run.network == plot.network}):
-            chosen = chosen_runs(runs, network=plot.network, head=head)
+            own = chosen(runs, network=plot.network, head=head)
             panels = tuple(
-                Panel((("", _published_chart(panel, plot, chosen)),)) for panel in plot.panels
+                Panel((("", _published_chart(panel, plot, own)),)) for panel in plot.panels
             )
-            seeds = len({run.seed for run in chosen})
+            seeds = len({run.seed for run in own})
             note = f"{plot.caption} Lines: ours, {seeds} {'seed' if seeds == 1 else 'seeds'}; "
             note += f"bands: range over seeds and draws; circles: published, {plot.images:,} images"
             repeated = any(panel.repeat for panel in plot.panels)
@@ -48,7 +48,7 @@ def curves_gallery(plots: Sequence[Plot], runs: Sequence[Run]) -> Gallery:
 
 def _published_chart(panel: Published, plot: Plot, runs: Sequence[Run]) -> Chart:
     series = []
-    lines = panel_lines(panel, plot, runs)
+    lines = panel_lines(panel, runs)
     for column, readings in panel.readings.items():
         marks = [Mark(100 * r.ratio, 100 * r.accuracy, 100 * r.error) for r in readings]
         marks += [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rewire.article.report import criteria as rule
 from rewire.article.report.criteria import Finding
-from rewire.article.report.runs import CLEAN_LOSS, Run, chosen, chosen_runs
+from rewire.article.report.runs import CLEAN_LOSS, Finished, Measured, Run, chosen
+from rewire.article.results import Decoupled, Noised
+from rewire.record import Record
 from rewire.reporting.table import COMPARABLE_PROFILE
 from rewire.reporting.text_tables import markdown_table
 
@@ -38,6 +40,27 @@ class Claim:
     source: str
     network: str
     check: Callable[[Any], Finding | None]
+
+
+class ScoredClaim(Record):
+    """What our networks say about a claim.
+
+    Attributes:
+        claim, text, criterion, published: its own.
+        verdict: one of `VERDICTS`.
+        seeds: how many networks spoke.
+        numbers: of each, one line per network.
+        profile: of these networks, None without any.
+    """
+
+    claim: str
+    text: str
+    verdict: str
+    seeds: int
+    numbers: str
+    criterion: str
+    published: str
+    profile: str | None
 
 
 def _points(share: float) -> str:
@@ -182,63 +205,54 @@ CLAIMS = (
 
 
 def score_claims(
-    evidence: Mapping[str, Iterable[Any]], *, head: str = "lq"
-) -> list[dict[str, Any]]:
+    *,
+    runs: Sequence[Run] = (),
+    noise: Sequence[Measured[Noised]] = (),
+    decoupled: Sequence[Measured[Decoupled]] = (),
+    head: str = "lq",
+) -> list[ScoredClaim]:
     """Score every claim on the networks of one head.
 
     Each network says whether it meets the criterion; a claim is supported if all seeds say yes,
     not supported if all say no, and undecided if they disagree, if one is too close, or if nothing
     was measured. Networks of a profile that is not comparable with the article are not judged:
     their numbers are printed alone. The criteria are texts of `CLAIMS`, their constants those of
-    `article_criteria`.
-
-    Args:
-        evidence: `runs` (of `article_curves`, see `runs.as_run`), `noise` and `decoupled` (lists
-            of {"network", "head", "seed", "profile", "metrics"}, the content of metrics.json); what
-            is missing leaves its claims undecided, other keys are passed over.
-        head: of the networks.
-
-    Returns:
-        Per claim `claim`, `text`, `verdict`, `seeds` (how many networks spoke), `numbers`,
-        `criterion`, `published` (what the article's own numbers say) and `profile` (of the
-        networks that spoke, None if none did): plain values, JSON-able.
+    `criteria`.
 
     Raises:
         InputError: for two results of one cell, or results of several profiles.
     """
-    by_claim = []
+    sources: dict[str, Sequence[Finished]] = {"runs": runs, "noise": noise, "decoupled": decoupled}
+    scored = []
     for claim in CLAIMS:
         found, profile = {}, None
-        for result in _results(evidence.get(claim.source, ()), claim, head):
-            run = isinstance(result, Run)
-            if (finding := claim.check(result if run else result["metrics"])) is not None:
-                found[result.seed if run else result["seed"]] = finding
-                profile = result.profile if run else result["profile"]
-        texts = {seed: finding.numbers for seed, finding in found.items()}
-        by_claim.append(
-            {
-                "claim": claim.letter,
-                "text": claim.text,
-                "verdict": _verdict([finding.holds for finding in found.values()], profile=profile),
-                "seeds": len(found),
-                "numbers": _numbers(texts, claim, head),
-                "criterion": claim.criterion,
-                "published": claim.published,
-                "profile": profile,
-            }
+        for result in chosen(sources[claim.source], network=claim.network, head=head):
+            if (finding := claim.check(result)) is not None:
+                found[result.seed], profile = finding, result.profile
+        scored.append(
+            ScoredClaim(
+                claim=claim.letter,
+                text=claim.text,
+                verdict=_verdict([finding.holds for finding in found.values()], profile=profile),
+                seeds=len(found),
+                numbers=_numbers(found, claim, head),
+                criterion=claim.criterion,
+                published=claim.published,
+                profile=profile,
+            )
         )
-    return by_claim
+    return scored
 
 
-def claims_markdown(claims: Sequence[Mapping[str, Any]], *, note: str) -> str:
+def claims_markdown(claims: Sequence[ScoredClaim], *, note: str) -> str:
     """The scored claims as a Markdown table, then their criteria and numbers."""
     rows = [
         {
-            "claim": claim["claim"],
-            "article": claim["text"],
-            "article's numbers": claim["published"],
-            "verdict": claim["verdict"],
-            "seeds": claim["seeds"],
+            "claim": claim.claim,
+            "article": claim.text,
+            "article's numbers": claim.published,
+            "verdict": claim.verdict,
+            "seeds": claim.seeds,
         }
         for claim in claims
     ]
@@ -249,17 +263,12 @@ def claims_markdown(claims: Sequence[Mapping[str, Any]], *, note: str) -> str:
         "accuracy.",
         "",
     ]
-    if any(claim["verdict"] == NOT_JUDGED for claim in claims):
+    if any(claim.verdict == NOT_JUDGED for claim in claims):
         lines += ["Claims are printed, not judged, at this profile.", ""]
     for claim in claims:
-        lines += [f"- ({claim['claim']}) {claim['verdict']}. Criterion: {claim['criterion']}"]
-        lines += [f"  - {line}" for line in claim["numbers"].split("\n")]
+        lines += [f"- ({claim.claim}) {claim.verdict}. Criterion: {claim.criterion}"]
+        lines += [f"  - {line}" for line in claim.numbers.split("\n")]
     return "\n".join(lines) + "\n"
-
-
-def _results(results: Iterable[Any], claim: Claim, head: str) -> list[Any]:
-    choose = chosen_runs if claim.source == "runs" else chosen
-    return choose(results, network=claim.network, head=head)
 
 
 def _verdict(holds: Sequence[bool | None], *, profile: str | None) -> str:
@@ -272,7 +281,7 @@ def _verdict(holds: Sequence[bool | None], *, profile: str | None) -> str:
     return UNDECIDED
 
 
-def _numbers(texts: Mapping[int, str], claim: Claim, head: str) -> str:
-    if not texts:
+def _numbers(found: Mapping[int, Finding], claim: Claim, head: str) -> str:
+    if not found:
         return f"not measured on {claim.network} with head {head}, or not at the ratios it takes"
-    return "\n".join(f"seed {seed}: {text}" for seed, text in texts.items())
+    return "\n".join(f"seed {seed}: {finding.numbers}" for seed, finding in found.items())

@@ -7,21 +7,22 @@ accuracy loses at most 0.65 points. Every function returns None where its data w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rewire.article.counts import accuracies
 from rewire.article.report.best_performance import clean_accuracy, unpruned_validation
 from rewire.article.report.runs import (
     CLEAN,
     CLEAN_LOSS,
     VALIDATION,
+    Measured,
     Run,
-    accuracies,
     at_ratio,
     kept_ratios,
     mean,
 )
+from rewire.article.results import Decoupled, Noised
 
 GAIN = 0.01  # an accuracy that rose
 # Two accuracies that differ: three standard errors, if 1 % of 10,000 images change their verdict.
@@ -37,6 +38,7 @@ DECOUPLED_COLUMN = "5/.3"
 OWN_LOSS, COMPARED_LOSS = "quadratic_linear", "ce"
 LATER_LAYERS = ("dense2", "dense3")
 METRICS = ("absolute", "activated")
+LAYER_CURVES = [f"{metric}_{layer}" for metric in METRICS for layer in ("dense1", *LATER_LAYERS)]
 
 
 @dataclass(frozen=True)
@@ -71,20 +73,15 @@ def activated_gains(run: Run) -> Finding | None:
 def steps_in_first_layer(run: Run) -> Finding | None:
     """(c)"""
     changes = {}
-    for metric in METRICS:
-        for layer in ("dense1", *LATER_LAYERS):
-            name = f"{metric}_{layer}"
-            lines = [run.mean(name, vector) for vector in run.vectors]
-            low = [[v for r, v in line.items() if r <= LOW_RATIO] for line in lines]
-            if any(
-                0.0 not in line or len(found) < 2 for line, found in zip(lines, low, strict=True)
-            ):
+    for name in LAYER_CURVES:
+        found: list[float] = []
+        for vector in run.vectors:
+            line = run.mean(name, vector)
+            low = [value for ratio, value in line.items() if ratio <= LOW_RATIO]
+            if 0.0 not in line or len(low) < 2:
                 return None
-            changes[name] = max(
-                abs(value - line[0.0])
-                for line, found in zip(lines, low, strict=True)
-                for value in found
-            )
+            found += [abs(value - line[0.0]) for value in low]
+        changes[name] = max(found)
     first = changes["activated_dense1"]
     others = [change for name, change in changes.items() if name != "activated_dense1"]
     text = ", ".join(f"{name} {_points(change)}" for name, change in changes.items())
@@ -93,16 +90,15 @@ def steps_in_first_layer(run: Run) -> Finding | None:
 
 def combined_better(run: Run) -> Finding | None:
     """(d)"""
-    ratios = {method: kept(run, method) for method in ("combined", "activated")}
-    if not all(ratios.values()):
+
+    def at_last(method: str) -> dict[str, float]:
+        last = max(kept(run, method), default=-1.0)
+        return _known({vector: run.mean(method, vector).get(last) for vector in run.vectors})
+
+    combined, activated = at_last("combined"), at_last("activated")
+    if not combined or not activated:
         return None
-    at = {
-        method: {vector: run.mean(method, vector).get(max(found)) for vector in run.vectors}
-        for method, found in ratios.items()
-    }
-    if any(None in values.values() for values in at.values()):
-        return None
-    gains = {v: at["combined"][v] - at["activated"][v] for v in run.vectors}
+    gains = {vector: combined[vector] - activated[vector] for vector in run.vectors}
     lost = [vector for vector, gain in gains.items() if gain <= -GAIN]
     text = f"{_risen_text(gains)}; worse: {', '.join(lost) or 'none'}"
     return Finding(_risen(gains.values()) >= SOME, text)
@@ -118,7 +114,7 @@ def first_layer_dominates(run: Run) -> Finding | None:
 def later_layers_differ(run: Run) -> Finding | None:
     """(f)"""
     order = {"absolute": LATER_LAYERS, "activated": LATER_LAYERS[::-1]}
-    return _layers(run, lambda m, gain: tuple(gain[f"{m}_{layer}"] for layer in order[m]))
+    return _layers(run, lambda m, gain: (gain[f"{m}_{order[m][0]}"], gain[f"{m}_{order[m][1]}"]))
 
 
 def later_layers_prunable(run: Run) -> Finding | None:
@@ -132,12 +128,13 @@ def layers_depend(run: Run) -> Finding | None:
     unpruned, joint = clean_accuracy(run.at(CLEAN)), clean_accuracy(run.at("layers"))
     if unpruned is None or joint is None:
         return None
-    alone = {
+    losses = {
         f"{metric}_{layer}": clean_loss(run, f"{metric}_{layer}", ratio)
         for metric, layers in run.at("layers")[0].ratios.items()
+        if isinstance(layers, Mapping)
         for layer, ratio in layers.items()
     }
-    if None in alone.values():
+    if not (alone := _known(losses)):
         return None
     together, total = unpruned - joint, sum(alone.values())
     text = f"together {_points(together)}; sum of the parts {_points(total)} ("
@@ -177,17 +174,17 @@ def second_dense_no_gain(run: Run) -> Finding | None:
     return Finding(gain < GAIN, f"best mean gain of the eight vectors {_points(gain)}")
 
 
-def decoupled_gains(metrics: Mapping[str, Any]) -> Finding | None:
-    """(l), from the metrics of `article_decoupled`."""
-    columns, (unpruned, *points) = metrics["columns"], metrics["points"]
+def decoupled_gains(result: Measured[Decoupled]) -> Finding | None:
+    """(l)"""
+    columns, (unpruned, *points) = result.metrics.columns, result.metrics.points
     if DECOUPLED_COLUMN not in columns:
         return None
     before = accuracies(unpruned, columns)
     gains = []
     for point in points:
         after = accuracies(point, columns)
-        convolutions = all(layer.startswith("conv") for layer in point["layers"])
-        if point["metric"] != "activated" or not convolutions:
+        convolutions = all(layer.startswith("conv") for layer in point.layers)
+        if point.metric != "activated" or not convolutions:
             continue
         if before[CLEAN] - after[CLEAN] <= CLEAN_LOSS + 1e-9:
             gains.append(after[DECOUPLED_COLUMN] - before[DECOUPLED_COLUMN])
@@ -199,13 +196,14 @@ def decoupled_gains(metrics: Mapping[str, Any]) -> Finding | None:
     return Finding(True if 2 * risen >= len(gains) else None if risen else False, text)
 
 
-def own_loss_fails(metrics: Mapping[str, Any]) -> Finding | None:
-    """(m), from the metrics of `article_noise`."""
-    clean = accuracies(metrics["accuracy"]["G1"]["E1"]["all"], metrics["columns"])[CLEAN]
+def own_loss_fails(result: Measured[Noised]) -> Finding | None:
+    """(m)"""
+    metrics = result.metrics
+    clean = accuracies(metrics.accuracy["G1"]["E1"]["all"], metrics.columns)[CLEAN]
     drops: dict[tuple[str, str], list[float]] = {}
-    for trial in metrics["trainability"]:
-        drop = clean - trial["correct"] / trial["images"]
-        drops.setdefault((trial["loss"], trial["optimiser"]), []).append(drop)
+    for trial in metrics.trainability:
+        drop = clean - trial.correct / trial.images
+        drops.setdefault((trial.loss, trial.optimiser), []).append(drop)
     means = {key: mean(found) for key, found in drops.items()}
     own = [value for (loss, _), value in means.items() if loss == OWN_LOSS]
     compared = [value for (loss, _), value in means.items() if loss == COMPARED_LOSS]
@@ -248,11 +246,12 @@ def clean_loss(run: Run, curve: str, ratio: float) -> float | None:
     return None if value is None or 0.0 not in clean else clean[0.0] - value
 
 
-def _layers(run: Run, compare: Any) -> Finding | None:
+def _layers(
+    run: Run, compare: Callable[[str, Mapping[str, float]], tuple[float, float]]
+) -> Finding | None:
     """Whether one of two numbers made of the layers' best mean gains is larger, for each metric."""
-    names = [f"{metric}_{layer}" for metric in METRICS for layer in ("dense1", *LATER_LAYERS)]
-    gain = {name: best_mean_gain(run, name) for name in names}
-    if None in gain.values():
+    gain = _known({name: best_mean_gain(run, name) for name in LAYER_CURVES})
+    if not gain:
         return None
     text = ", ".join(f"{name} {_points(value)}" for name, value in gain.items())
     larger = [_above(*compare(metric, gain)) for metric in METRICS]
@@ -260,12 +259,18 @@ def _layers(run: Run, compare: Any) -> Finding | None:
 
 
 def _clean_losses(run: Run, curves: Iterable[str], ratio: float, most: float) -> Finding | None:
-    losses = {curve: clean_loss(run, curve, ratio) for curve in curves}
-    if None in losses.values():
+    losses = _known({curve: clean_loss(run, curve, ratio) for curve in curves})
+    if not losses:
         return None
     text = ", ".join(f"{curve} {_points(-loss)}" for curve, loss in losses.items())
     within = max(losses.values()) <= most + 1e-9
     return Finding(within, f"clean change at {_percent(ratio)}: {text}")
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """All of these; none if one was not measured."""
+    there = {name: value for name, value in values.items() if value is not None}
+    return there if len(there) == len(values) else {}
 
 
 def _above(larger: float, smaller: float) -> bool | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewire.article.report.published_curves import Panel, Plot, parse_plot
-from rewire.article.report.runs import Run, as_ratio, at_ratio, averaged, chosen_runs
+from rewire.article.report.published_curves import Panel, Plot
+from rewire.article.report.runs import Run, as_ratio, at_ratio, averaged, chosen
 from rewire.files import csv_text
 from rewire.reporting.table import COMPARABLE_PROFILE
 
@@ -23,9 +23,7 @@ class Line:
     curves: int
 
 
-def panel_lines(
-    panel: Panel, spec: Plot, runs: Sequence[Run], evaluation: str = "E1"
-) -> dict[str, Line]:
+def panel_lines(panel: Panel, runs: Sequence[Run], evaluation: str = "E1") -> dict[str, Line]:
     """Ours by column of the plot; columns that no run has are left out."""
     lines = {}
     for column in panel.readings:
@@ -41,13 +39,7 @@ def panel_lines(
     return lines
 
 
-def curves_csv(
-    spec: Plot | Mapping[str, Any],
-    runs: Iterable[Run | Mapping[str, Any]],
-    *,
-    head: str = "lq",
-    evaluation: str = "E1",
-) -> str:
+def curves_csv(plot: Plot, runs: Sequence[Run], *, head: str = "lq", evaluation: str = "E1") -> str:
     """Our curves of one plot as CSV text, published values beside them at the same true ratio.
 
     One row per panel, column of the plot and true ratio that we measured or that was published.
@@ -55,17 +47,16 @@ def curves_csv(
     (draws of all `seeds`). Where only a published value has the ratio, ours is linear between its
     neighbours, and `interpolated` is "yes". What is missing is "n/a".
     """
-    spec = spec if isinstance(spec, Plot) else parse_plot(spec)
-    chosen = chosen_runs(runs, network=spec.network, head=head)
-    profile = chosen[0].profile if chosen else None
+    runs = chosen(runs, network=plot.network, head=head)
+    profile = runs[0].profile if runs else None
     rows = []
     header = ["panel", "curve", "column", "ratio", "ours", "low", "high", "seeds", "curves"]
     header += ["interpolated", "published", "published_x", "reading_error", "by_eye", "repeat"]
     header += ["difference", "head", "evaluation", "profile", "comparable"]
     comparable = _yes(profile == COMPARABLE_PROFILE) if profile else None
     tail = [head, evaluation, profile, comparable]
-    for panel in spec.panels:
-        lines = panel_lines(panel, spec, chosen, evaluation)
+    for panel in plot.panels:
+        lines = panel_lines(panel, runs, evaluation)
         for column in panel.readings:
             for row in _rows(panel, column, lines.get(column)):
                 values = [panel.title, panel.curve, column, *row, *tail]
@@ -80,10 +71,10 @@ def _rows(panel: Panel, column: str, line: Line | None) -> Iterable[list[Any]]:
     for ratio in sorted({*readings, *repeats, *measured}):
         ours = [at_ratio(part, ratio) for part in (line.mean, line.low, line.high)] if line else []
         ours = ours or [None] * 3
-        runs = [line.seeds, line.curves] if ours[0] is not None else [0, 0]
+        runs = [line.seeds, line.curves] if line and ours[0] is not None else [0, 0]
         inexact = None if ours[0] is None else _yes(ratio not in measured)
         reading = readings.get(ratio)
-        published = [None] * 4
+        published: list[float | str | None] = [None] * 4
         if reading:
             by_eye = _yes(reading.by_eye)
             published = [reading.accuracy, reading.x, reading.error, by_eye]

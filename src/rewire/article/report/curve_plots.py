@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rewire.article.report.curve_lines import Line, panel_lines
-from rewire.article.report.published_curves import Panel, Plot, Reading, parse_plot
-from rewire.article.report.runs import CLEAN, Run, chosen_runs
+from rewire.article.report.published_curves import Panel, Plot, Reading
+from rewire.article.report.runs import CLEAN, Run, chosen
 from rewire.reporting.canvas import new_figure, save_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -30,8 +32,8 @@ GAP = 0.04  # share of the axis between the unpruned point and the first ratio
 
 
 def plot_curves(
-    spec: Plot | Mapping[str, Any],
-    runs: Iterable[Run | Mapping[str, Any]],
+    spec: Plot,
+    runs: Sequence[Run],
     path: str | Path,
     *,
     note: str,
@@ -45,8 +47,8 @@ def plot_curves(
     network and head only the published values are drawn, and the title says so.
 
     Args:
-        spec: the plot, or the content of its conf/article/published file.
-        runs: results of `article_curves`, see `as_run`; those of other networks are passed by.
+        spec: the plot.
+        runs: of any network.
         path: the PNG to write; the same bytes every time.
         note: the profile in words.
         head: "lq" or "rq".
@@ -55,9 +57,8 @@ def plot_curves(
     Returns:
         The figure as uint8 RGB (height, width, 3).
     """
-    spec = spec if isinstance(spec, Plot) else parse_plot(spec)
-    chosen = chosen_runs(runs, network=spec.network, head=head)
-    lines = {p.curve: panel_lines(p, spec, chosen, evaluation) for p in spec.panels}
+    runs = chosen(runs, network=spec.network, head=head)
+    lines = {p.curve: panel_lines(p, runs, evaluation) for p in spec.panels}
     figure = new_figure(WIDTH, HEIGHTS[len(spec.panels)], layout="constrained")
     grid = figure.subplots(1, len(spec.panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(grid, spec.panels, strict=True):
@@ -65,7 +66,7 @@ def plot_curves(
     grid[0].set_ylabel("test accuracy" + (", noise clipped" if evaluation == "E2" else ""))
     _legend(figure, spec, lines)
     ran = _ran([line for found in lines.values() for line in found.values()])
-    profile = f"{chosen[0].profile} profile, " if chosen else ""
+    profile = f"{runs[0].profile} profile, " if runs else ""
     title = f"article, {spec.name}: {spec.title}\nhead {head}, {profile}{ran}"
     figure.suptitle(title, fontsize=12)
     texts = [f"{spec.caption} Published: {spec.images:,} test images.", note.strip()]
@@ -131,19 +132,20 @@ def _legend(figure: Figure, spec: Plot, lines: Mapping[str, Mapping[str, Line]])
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [
-        Line2D([], [], color=colour, linewidth=2, label=column if column != CLEAN else "clean")
+    line = functools.partial(Line2D, [], [])
+    handles: list[Artist] = [
+        line(color=colour, linewidth=2, label=column if column != CLEAN else "clean")
         for colour, column in zip(COLOURS, spec.columns, strict=True)
     ]
-    grey = {"color": "0.35"}
+    grey = "0.35"
     if any(lines.values()):
-        handles.append(Line2D([], [], label="ours, mean", **grey))
+        handles.append(line(label="ours, mean", color=grey))
     if any(line.curves > 1 for found in lines.values() for line in found.values()):
-        handles.append(Patch(alpha=0.3, label="ours, range", **grey))
-    hollow = {"linestyle": "", "markerfacecolor": "white"}
-    handles.append(Line2D([], [], marker="o", label="published", **hollow, **grey))
+        handles.append(Patch(alpha=0.3, label="ours, range", color=grey))
+    hollow = functools.partial(line, linestyle="", markerfacecolor="white", color=grey)
+    handles.append(hollow(marker="o", label="published"))
     if any(panel.repeat for panel in spec.panels):
-        handles.append(Line2D([], [], marker="x", label="author's repeat", **hollow, **grey))
+        handles.append(hollow(marker="x", label="author's repeat"))
     title = "class/limit of the noise"
     figure.legend(handles=handles, loc="outside right upper", frameon=False, title=title)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from rewire.article.report.runs import CLEAN
+from rewire.article.counts import percents
+from rewire.article.report.noise_rows import Row
+from rewire.article.report.runs import CLEAN, Measured
+from rewire.article.results import Decoupled
 
 
-def decoupled_rows(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def decoupled_rows(results: Iterable[Measured[Decoupled]]) -> list[Row]:
     """Clean and noised accuracy of the decoupled networks, before and after pruning.
-
-    Args:
-        results: of `article_decoupled`: {"network", "head", "seed", "profile", "metrics"}.
 
     Returns:
         One row per network and pruning: what was pruned, by which metric, how far, and the
@@ -20,18 +19,16 @@ def decoupled_rows(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     """
     rows = []
     for result in results:
-        metrics = result["metrics"]
-        for point in metrics["points"]:
-            row = {
-                "head": result["head"],
-                "seed": result["seed"],
-                "pruned": point["point"],
-                "metric": point["metric"],
-                "ratio %": round(100 * point["ratio"], 6),
+        for point in result.metrics.points:
+            row: Row = {
+                "head": result.head,
+                "seed": result.seed,
+                "pruned": point.point,
+                "metric": point.metric,
+                "ratio %": round(100 * point.ratio, 6),
             }
-            for place, column in enumerate(metrics["columns"]):
-                name = "clean" if column == CLEAN else column
-                row[f"{name} %"] = 100 * point["correct"][place] / point["images"][place]
-            row["clean as run %"] = 100 * point["as_run"][0] / point["images"][0]
+            for column, percent in zip(result.metrics.columns, percents(point), strict=True):
+                row["clean %" if column == CLEAN else f"{column} %"] = percent
+            row["clean as run %"] = 100 * point.as_run[0] / point.images[0]
             rows.append(row)
     return rows

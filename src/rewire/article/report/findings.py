@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from rewire.article.report.best_performance import STEPS
+from rewire.article.report.best_performance import STEPS, Ordering
+from rewire.article.report.claims import ScoredClaim
+from rewire.article.report.noise_rows import AdaptiveRow
 from rewire.article.report.runs import mean
 from rewire.reporting.html.findings import NOT_JUDGED, agreement, tone
 from rewire.reporting.html.model import Finding
@@ -15,18 +16,11 @@ from rewire.reporting.table import COMPARABLE_PROFILE, Table
 
 def article_findings(
     table: Table,
-    order: Mapping[str, Any],
-    claims: Sequence[Mapping[str, Any]],
-    adaptive: Sequence[Mapping[str, Any]],
+    order: Ordering,
+    claims: Sequence[ScoredClaim],
+    adaptive: Sequence[AdaptiveRow],
 ) -> tuple[Finding, ...]:
-    """The article in a few sentences; those without data are left out.
-
-    Args:
-        table: its table, filled.
-        order: of `article_table.ordering`.
-        claims: of `article_claims.score_claims`.
-        adaptive: of `article_rows.adaptive_rows`.
-    """
+    """The article in a few sentences; those without data are left out."""
     found = [
         _ordering(order),
         _claims(claims),
@@ -36,18 +30,18 @@ def article_findings(
     return tuple(finding for finding in found if finding)
 
 
-def _ordering(order: Mapping[str, Any]) -> Finding | None:
-    if not order["seeds"]:
+def _ordering(order: Ordering) -> Finding | None:
+    if not order.seeds:
         return None
-    centres = {name: mean(values) for name, values in order["means"].items()}
+    centres = {name: mean(values) for name, values in order.means.items()}
     means = ", ".join(f"{name} {value:.2f}" for name, value in centres.items())
     ranks = all(centres[less] < centres[more] for more, less in STEPS)
-    n = len(order["seeds"])
-    comparable = order["profile"] == COMPARABLE_PROFILE
-    verdict = order["verdict"] if comparable else NOT_JUDGED
+    n = len(order.seeds)
+    comparable = order.profile == COMPARABLE_PROFILE
+    verdict = order.verdict if comparable else NOT_JUDGED
     return Finding(
         text="Does pruning help against fixed noise, activated values more than absolute ones? "
-        f"Our means {'rank so' if ranks else 'do not rank so'}: {order['claim']}.",
+        f"Our means {'rank so' if ranks else 'do not rank so'}: {order.claim}.",
         verdict=verdict,
         evidence=(
             f"Mean accuracy of the eight vectors, %: {means}; {n} {'seed' if n == 1 else 'seeds'}.",
@@ -57,9 +51,9 @@ def _ordering(order: Mapping[str, Any]) -> Finding | None:
     )
 
 
-def _claims(claims: Sequence[Mapping[str, Any]]) -> Finding | None:
-    counts = Counter(claim["verdict"] for claim in claims)
-    if not any(claim["seeds"] for claim in claims):
+def _claims(claims: Sequence[ScoredClaim]) -> Finding | None:
+    counts = Counter(claim.verdict for claim in claims)
+    if not any(claim.seeds for claim in claims):
         return None
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     judged = any(verdict in counts for verdict in ("supported", "not supported"))
@@ -71,12 +65,12 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Finding | None:
     )
 
 
-def _adaptive(rows: Sequence[Mapping[str, Any]]) -> Finding | None:
-    kept = [row for row in rows if row["gain kept %"] is not None]
+def _adaptive(rows: Sequence[AdaptiveRow]) -> Finding | None:
+    kept = {(row.head, row.point): row.kept for row in rows if row.kept is not None}
     if not kept:
         return None
-    texts = [f"{row['head']}, {row['point']}: {row['gain kept %']:.0f} %" for row in kept]
-    low, high = min(r["gain kept %"] for r in kept), max(r["gain kept %"] for r in kept)
+    texts = [f"{head}, {point}: {value:.0f} %" for (head, point), value in kept.items()]
+    low, high = min(kept.values()), max(kept.values())
     return Finding(
         text="Noise made anew on the pruned networks takes part of the gain back: "
         f"{low:.0f} to {high:.0f} % of it remain.",

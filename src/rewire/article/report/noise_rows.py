@@ -6,25 +6,45 @@ Accuracies are in percent, averaged over draws, then over seeds; `seeds` says ov
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from rewire.article.report.runs import CLEAN, VECTORS, accuracies, chosen, mean
+from pydantic import Field
+
+from rewire.article.counts import accuracies
+from rewire.article.report.runs import CLEAN, VECTORS, Measured, chosen, mean, mean_of
+from rewire.article.results import Adapted, Noised, Transferred
+from rewire.record import Record
 from rewire.reporting.text_tables import markdown_table
 
 HEADS = ("sce", "lq", "rq")
 MEAN = "mean of 8"
 AS_PLOTTED = ("G1", "E1")  # how the article makes noise and judges under it
 
-Row = dict[str, Any]
+Row = dict[str, str | float | None]
+"""Column → what stands there."""
+Shares = dict[str, float]
+"""Column of results → accuracy in [0, 1]."""
+
+
+class AdaptiveRow(Record):
+    """Accuracies of pruned networks of one head, in percent; `kept`: of the static gain."""
+
+    head: str
+    point: str
+    seeds: int
+    sparsity: float | None = Field(alias="sparsity %")
+    clean: float | None
+    static: float | None
+    adaptive: float | None
+    kept: float | None = Field(alias="gain kept %")
 
 
 def noise_rows(
-    results: Iterable[Mapping[str, Any]], *, network: str, images: str = "all"
+    results: Iterable[Measured[Noised]], *, network: str, images: str = "all"
 ) -> list[Row]:
     """Unpruned networks under noise of both variants (G1, G2), judged both ways (E1, E2).
 
     Args:
-        results: of `article_noise`: {"network", "head", "seed", "profile", "metrics"}.
+        results: of any network.
         network: which one.
         images: "all", as the article counts, or "non_target", without images of the target class.
 
@@ -34,72 +54,75 @@ def noise_rows(
     """
     values: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for result in chosen(results, network=network):
-        metrics = result["metrics"]
-        for variant, evaluations in metrics["accuracy"].items():
+        metrics = result.metrics
+        for variant, evaluations in metrics.accuracy.items():
             for evaluation, counts in evaluations.items():
-                found = accuracies(counts[images], metrics["columns"])
-                values.setdefault((result["head"], variant, evaluation), []).append(found)
+                found = accuracies(counts[images], metrics.columns)
+                values.setdefault((result.head, variant, evaluation), []).append(found)
     rows = []
     for (head, variant, evaluation), each in values.items():
-        row = {"head": head, "noise": variant, "evaluation": evaluation, "seeds": len(each)}
+        row: Row = {"head": head, "noise": variant, "evaluation": evaluation, "seeds": len(each)}
         row |= {column: mean_percent(f.get(column) for f in each) for column in each[0]}
         rows.append(row | {MEAN: mean_percent(of_vectors(f, network) for f in each)})
     return rows
 
 
-def noise_numbers(result: Mapping[str, Any]) -> dict[str, float | None]:
-    """What is asked first of an unpruned network: percent clean, and under noise as in the plots.
-
-    Args:
-        result: of `article_noise`, as for `noise_rows`.
-    """
-    rows = noise_rows([result], network=result["network"])
-    (row,) = (row for row in rows if (row["noise"], row["evaluation"]) == AS_PLOTTED)
-    return {"clean": row[CLEAN], "under noise": row[MEAN]}
+def noise_numbers(result: Measured[Noised]) -> dict[str, float | None]:
+    """What is asked first of an unpruned network: percent clean, and under the plots' noise."""
+    variant, evaluation = AS_PLOTTED
+    metrics = result.metrics
+    found = accuracies(metrics.accuracy[variant][evaluation]["all"], metrics.columns)
+    noisy = of_vectors(found, result.network)
+    return {"clean": mean_percent([found.get(CLEAN)]), "under noise": mean_percent([noisy])}
 
 
-def trainability_rows(results: Iterable[Mapping[str, Any]], *, network: str) -> list[Row]:
+def trainability_rows(results: Iterable[Measured[Noised]], *, network: str) -> list[Row]:
     """Accuracy under short noise of every loss and optimiser that was tried, a column per vector.
 
     Args:
-        results: of `article_noise`, as for `noise_rows`.
+        results: of any network.
         network: which one.
     """
-    values: dict[tuple, dict[str, dict[int, float]]] = {}
+    values: dict[tuple[str, str, str, float], dict[str, dict[int, float]]] = {}
     for result in chosen(results, network=network):
-        for trial in result["metrics"]["trainability"]:
-            key = (result["head"], trial["loss"], trial["optimiser"], trial["lr"])
-            by_seed = values.setdefault(key, {}).setdefault(trial["column"], {})
-            by_seed[result["seed"]] = trial["correct"] / trial["images"]
+        for trial in result.metrics.trainability:
+            key = (result.head, trial.loss, trial.optimiser, trial.lr)
+            by_seed = values.setdefault(key, {}).setdefault(trial.column, {})
+            by_seed[result.seed] = trial.correct / trial.images
     return [
-        dict(zip(("head", "loss", "optimiser", "lr"), key, strict=True))
-        | {"seeds": max(len(by_seed) for by_seed in columns.values())}
-        | {column: mean_percent(by_seed.values()) for column, by_seed in columns.items()}
-        for key, columns in values.items()
+        {
+            "head": head,
+            "loss": loss,
+            "optimiser": optimiser,
+            "lr": lr,
+            "seeds": max(len(by_seed) for by_seed in columns.values()),
+            **{column: mean_percent(by_seed.values()) for column, by_seed in columns.items()},
+        }
+        for (head, loss, optimiser, lr), columns in values.items()
     ]
 
 
 def transfer_rows(
-    results: Iterable[Mapping[str, Any]], *, network: str = "ann", evaluation: str = "E1"
+    results: Iterable[Measured[Transferred]], *, network: str = "ann", evaluation: str = "E1"
 ) -> list[Row]:
     """Mean accuracy over the eight vectors: a row per network, a column per source of its noise.
 
     Args:
-        results: of `article_transfer`: {"network", "head", "seed", "profile", "metrics"}.
+        results: of any network.
         network: which one.
         evaluation: "E1" or "E2".
     """
     found = chosen(results, network=network)
-    heads = [head for head in HEADS if any(result["head"] == head for result in found)]
+    heads = [head for head in HEADS if any(result.head == head for result in found)]
     rows = []
     for head in heads:
-        each = [result["metrics"] for result in found if result["head"] == head]
+        each = [result.metrics for result in found if result.head == head]
         row: Row = {"network of": head, "seeds": len(each), CLEAN: None}
         for source in HEADS:
             measured = [
-                accuracies(metrics["sources"][source][evaluation], metrics["columns"])
+                accuracies(metrics.sources[source][evaluation], metrics.columns)
                 for metrics in each
-                if source in metrics["sources"]
+                if source in metrics.sources
             ]
             if measured:
                 row[CLEAN] = mean_percent(values[CLEAN] for values in measured)
@@ -109,52 +132,57 @@ def transfer_rows(
 
 
 def adaptive_rows(
-    results: Iterable[Mapping[str, Any]],
-    noise: Iterable[Mapping[str, Any]] = (),
+    results: Iterable[Measured[Adapted]],
+    noise: Iterable[Measured[Noised]] = (),
     *,
     network: str = "ann",
-) -> list[Row]:
+) -> list[AdaptiveRow]:
     """Pruned networks under the unpruned network's noise (static) and their own (adaptive).
 
     Args:
-        results: of `article_adaptive`: {"network", "head", "seed", "profile", "metrics"}.
-        noise: of `article_noise`, for a first row per head: the whole network under its own noise.
+        results: of any network.
+        noise: of them, for a first row per head: the whole network under its own noise.
         network: which one.
 
     Returns:
         One row per head and point: `clean`, the mean of the eight vectors for either noise, and
         the share of the static gain over the unpruned network that remains.
     """
-    unpruned: dict[str, list[dict[str, float]]] = {}
-    for result in chosen(noise, network=network):
-        metrics = result["metrics"]
-        measured = accuracies(metrics["accuracy"]["G1"]["E1"]["all"], metrics["columns"])
-        unpruned.setdefault(result["head"], []).append(measured)
-    values: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for result in chosen(results, network=network):
-        columns = result["metrics"]["columns"]
-        for point in result["metrics"]["points"]:
-            both = {kind: accuracies(point[kind], columns) for kind in ("static", "adaptive")}
-            found = values.setdefault(result["head"], {}).setdefault(point["point"], [])
-            found.append({"sparsity": point["sparsity"], **both})
+    found: dict[str, dict[str | None, list[tuple[float, Shares, Shares]]]] = {}
+    for whole in chosen(noise, network=network):
+        counts = whole.metrics.accuracy["G1"]["E1"]["all"]
+        own = accuracies(counts, whole.metrics.columns)
+        found.setdefault(whole.head, {}).setdefault(None, []).append((0.0, own, own))
+    for pruned in chosen(results, network=network):
+        columns = pruned.metrics.columns
+        for point in pruned.metrics.points:
+            both = accuracies(point.static, columns), accuracies(point.adaptive, columns)
+            each = found.setdefault(pruned.head, {}).setdefault(point.point, [])
+            each.append((point.sparsity, *both))
     rows = []
-    for head in dict.fromkeys([*unpruned, *values]):
-        own = mean_percent(of_vectors(each, network) for each in unpruned.get(head, ()))
-        if own is not None:
-            clean = mean_percent(each[CLEAN] for each in unpruned[head])
-            row = {"head": head, "point": CLEAN, "seeds": len(unpruned[head]), "sparsity %": 0.0}
-            rows.append(row | {"clean": clean, "static": own, "adaptive": own, "gain kept %": None})
-        for point, each in values.get(head, {}).items():
-            row = {"head": head, "point": point, "seeds": len(each)}
-            row["sparsity %"] = mean_percent(found["sparsity"] for found in each)
-            row["clean"] = mean_percent(found["static"][CLEAN] for found in each)
-            for kind in ("static", "adaptive"):
-                row[kind] = mean_percent(of_vectors(found[kind], network) for found in each)
-            rows.append(row | {"gain kept %": _kept(row, own)})
+    for head, points in found.items():
+        unpruned = None
+        for name, each in points.items():
+            static = mean_percent(of_vectors(under, network) for _, under, _ in each)
+            adaptive = mean_percent(of_vectors(under, network) for _, _, under in each)
+            if name is None and (unpruned := static) is None:
+                continue
+            rows.append(
+                AdaptiveRow(
+                    head=head,
+                    point=name or CLEAN,
+                    seeds=len(each),
+                    sparsity=mean_percent(sparsity for sparsity, *_ in each),
+                    clean=mean_percent(under[CLEAN] for _, under, _ in each),
+                    static=static,
+                    adaptive=adaptive,
+                    kept=_kept(unpruned, static, adaptive),
+                )
+            )
     return rows
 
 
-def rows_markdown(rows: Sequence[Row], *, title: str, note: str) -> str:
+def rows_markdown(rows: Sequence[Mapping[str, object]], *, title: str, note: str) -> str:
     """A titled Markdown table with the profile's note; says so if there is no row."""
     table = markdown_table(rows) if rows else "Not run.\n"
     return f"# {title}\n\n**{note.strip()}**\n\n{table}"
@@ -166,14 +194,14 @@ def of_vectors(values: Mapping[str, float], network: str) -> float | None:
     return mean(values[v] for v in vectors) if all(v in values for v in vectors) else None
 
 
-def _kept(row: Row, unpruned: float | None) -> float | None:
-    if unpruned is None or row["static"] is None or row["adaptive"] is None:
+def _kept(unpruned: float | None, static: float | None, adaptive: float | None) -> float | None:
+    if unpruned is None or static is None or adaptive is None:
         return None
-    gain = row["static"] - unpruned
-    return 100 * (row["adaptive"] - unpruned) / gain if gain > 0 else None
+    gain = static - unpruned
+    return 100 * (adaptive - unpruned) / gain if gain > 0 else None
 
 
 def mean_percent(shares: Iterable[float | None]) -> float | None:
-    """Mean of shares in percent; None without any, or with one missing."""
-    shares = list(shares)
-    return 100 * mean(shares) if shares and None not in shares else None
+    """`mean_of` shares, in percent."""
+    centre = mean_of(shares)
+    return None if centre is None else 100 * centre

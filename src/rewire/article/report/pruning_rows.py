@@ -5,9 +5,9 @@ Accuracies are in percent, averaged over draws, then over seeds; `seeds` says ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+from rewire.article.counts import accuracies
 from rewire.article.report.best_performance import (
     METHODS,
     clean_accuracy,
@@ -20,9 +20,8 @@ from rewire.article.report.runs import (
     VECTORS,
     Point,
     Run,
-    accuracies,
     at_ratio,
-    chosen_runs,
+    chosen,
     mean,
 )
 
@@ -36,11 +35,9 @@ CONTROLS = (
 )
 """Curves that are compared at equal ratios."""
 
-Raw = Run | Mapping[str, Any]
-
 
 def control_rows(
-    runs: Iterable[Raw],
+    runs: Sequence[Run],
     *,
     network: str = "ann",
     ratios: Sequence[float] = (0.8, 0.9),
@@ -49,13 +46,13 @@ def control_rows(
     """Curves beside their controls at equal ratios: clean, and the mean of the eight vectors (E1).
 
     Args:
-        runs: of `article_curves`, see `as_run`.
+        runs: of any network.
         network: which one.
         ratios: true ratios; linear between two measured ones.
         curves: names in curves.csv; those that were not measured are left out.
     """
-    found = chosen_runs(runs, network=network)
-    rows = []
+    found = chosen(runs, network=network)
+    rows: list[Row] = []
     for head in dict.fromkeys(run.head for run in found):
         same = [run for run in found if run.head == head]
         for ratio in ratios:
@@ -63,36 +60,38 @@ def control_rows(
                 each = [run for run in same if at_ratio(run.mean(curve, CLEAN), ratio) is not None]
                 if not each:
                     continue
-                row = {"head": head, "ratio %": 100 * ratio, "pruning": curve, "seeds": len(each)}
                 rows.append(
-                    row
-                    | {
+                    {
+                        "head": head,
+                        "ratio %": 100 * ratio,
+                        "pruning": curve,
+                        "seeds": len(each),
                         "draws": max(len(run.draws(curve, CLEAN)) for run in each),
-                        "sparsity %": _over(each, lambda r, c=curve: r.sparsities[c], ratio),
-                        "clean": _over(each, lambda r, c=curve: r.mean(c, CLEAN), ratio),
-                        MEAN: _over(each, lambda r, c=curve: r.mean_of_vectors(c), ratio),
+                        "sparsity %": _over([run.sparsities[curve] for run in each], ratio),
+                        "clean": _over([run.mean(curve, CLEAN) for run in each], ratio),
+                        MEAN: _over([run.mean_of_vectors(curve) for run in each], ratio),
                     }
                 )
     return rows
 
 
-def matched_rows(runs: Iterable[Raw], *, network: str = "ann") -> list[Row]:
+def matched_rows(runs: Sequence[Run], *, network: str = "ann") -> list[Row]:
     """Absolute, activated and combined at matched clean accuracy, with the ratios they reach.
 
     Args:
-        runs: of `article_curves`, see `as_run`; how the ratio is chosen: `matched_points`.
+        runs: of any network; how the ratio is chosen: `matched_points`.
         network: which one.
     """
-    return _point_rows(runs, network, METHODS, lambda run, name: matched_points(run, name))
+    return _point_rows(runs, network, METHODS, matched_points)
 
 
 def point_rows(
-    runs: Iterable[Raw], *, network: str, points: Sequence[str], evaluation: str = "E1"
+    runs: Sequence[Run], *, network: str, points: Sequence[str], evaluation: str = "E1"
 ) -> list[Row]:
     """Configured points of `article_curves`, e.g. "none" and "layers", a column per vector.
 
     Args:
-        runs: of `article_curves`, see `as_run`.
+        runs: of any network.
         network: which one.
         points: their names; those that were not measured are left out.
         evaluation: "E1" or "E2".
@@ -100,22 +99,22 @@ def point_rows(
     return _point_rows(runs, network, points, lambda run, name: run.at(name, evaluation))
 
 
-def dead_pixel_rows(runs: Iterable[Raw], *, network: str = "ann") -> list[Row]:
+def dead_pixel_rows(runs: Sequence[Run], *, network: str = "ann") -> list[Row]:
     """Pixels that are black in the whole metric sample: their weights pruned, their noise zeroed.
 
     Args:
-        runs: of `article_curves`, see `as_run`; those without `dead_pixels` are passed over.
+        runs: of any network.
         network: which one.
     """
     values: dict[tuple[str, str], list[tuple[float, dict[str, float]]]] = {}
-    for run in chosen_runs(runs, network=network):
-        dead = run.metrics.get("dead_pixels") or {"accuracy": {}}
-        for kind, counts in dead["accuracy"].items():
-            found = accuracies(counts, run.metrics["columns"])
-            values.setdefault((run.head, kind), []).append((dead["pixels"], found))
+    for run in chosen(runs, network=network):
+        dead = run.metrics.dead_pixels
+        for kind, counts in dead.accuracy.items():
+            found = accuracies(counts, run.metrics.columns)
+            values.setdefault((run.head, kind), []).append((dead.pixels, found))
     rows = []
     for (head, kind), each in values.items():
-        row = {"head": head, "case": kind.replace("_", " "), "seeds": len(each)}
+        row: Row = {"head": head, "case": kind.replace("_", " "), "seeds": len(each)}
         row["black pixels"] = mean(pixels for pixels, _ in each)
         measured = [found for _, found in each]
         row |= {column: mean_percent(f.get(column) for f in measured) for column in measured[0]}
@@ -124,12 +123,12 @@ def dead_pixel_rows(runs: Iterable[Raw], *, network: str = "ann") -> list[Row]:
 
 
 def _point_rows(
-    runs: Iterable[Raw],
+    runs: Sequence[Run],
     network: str,
     names: Sequence[str],
     points_of: Callable[[Run, str], list[Point]],
 ) -> list[Row]:
-    found = chosen_runs(runs, network=network)
+    found = chosen(runs, network=network)
     rows = []
     for head in dict.fromkeys(run.head for run in found):
         for name in names:
@@ -139,8 +138,9 @@ def _point_rows(
                 continue
             row: Row = {"head": head, "pruning": name, "seeds": len(each)}
             row["draws"] = max(map(len, each))
-            if all(isinstance(p.ratios, float) for points in each for p in points):
-                row["ratio %"] = mean_percent(mean(p.ratios for p in points) for points in each)
+            ratios = [[p.ratio for p in points if p.ratio is not None] for points in each]
+            if all(ratios):
+                row["ratio %"] = mean_percent(map(mean, ratios))
             row["sparsity %"] = mean_percent(mean(p.sparsity for p in points) for points in each)
             row[CLEAN] = mean_percent(clean_accuracy(points) for points in each)
             for vector in VECTORS[network]:
@@ -150,5 +150,5 @@ def _point_rows(
     return rows
 
 
-def _over(runs: Sequence[Run], line: Callable[[Run], Mapping[float, float]], ratio: float) -> Any:
-    return mean_percent(at_ratio(line(run), ratio) for run in runs)
+def _over(lines: Sequence[Mapping[float, float]], ratio: float) -> float | None:
+    return mean_percent(at_ratio(line, ratio) for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -163,7 +164,7 @@ def _error(x: float, limits: Sequence[Sequence[float]], where: str) -> float:
 
 
 def _check_keys(
-    raw: Any, needed: set[str], where: str, *, optional: set[str] = frozenset()
+    raw: Any, needed: set[str], where: str, *, optional: AbstractSet[str] = frozenset()
 ) -> None:
     if not isinstance(raw, Mapping):
         raise InputError(f"{where} is {raw!r}. Allowed: a mapping with {sorted(needed)}.")
