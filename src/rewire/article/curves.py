@@ -75,15 +75,15 @@ def measure(cell: Cell[Configuration]) -> list[str]:
                 tell(shown, f"{name}: {curve.draws} x {len(ratios)} ratios")
         for draw in range(max(point_draws(point, options) for point in points.values())):
             chosen = {n: p for n, p in points.items() if draw < point_draws(p, options)}
-            pruning_them = functools.partial(points_at, inputs, rankings, options, chosen, draw)
-            found += piece(part, f"points-{draw}", pruning_them, list[PrunedPoint])
+            at_points = functools.partial(points_at, inputs, rankings, options, chosen, draw)
+            found += piece(part, f"points-{draw}", at_points, list[PrunedPoint])
         means = rankings.means(draw=0, count=count, fresh=fresh)
-        blackened = functools.partial(dead_pixels, inputs, rankings, count=count)
+        of_dead = functools.partial(dead_pixels, inputs, rankings, count=count)
         metrics = Pruned(
             columns=inputs.columns,
             images=len(inputs.test),
             points=sorted(found, key=lambda point: list(points).index(point.point)),
-            dead_pixels=piece(part, "dead-pixels", blackened, DeadPixels),
+            dead_pixels=piece(part, "dead-pixels", of_dead, DeadPixels),
             dead_inputs={name: int((mean == 0).sum()) for name, mean in means.items()},
         )
         write_text(folder / CURVES, as_csv([row.as_json() for row in rows]))
