@@ -14,7 +14,7 @@ from helpers.small import ROOT, SMALL, run
 def test_help_shows_the_groups_without_importing_torch():
     result = run("-X", "importtime", "train.py", "--help")
     assert result.returncode == 0
-    assert "rewire=dense|l2|random|static|vector|weighted" in result.stdout
+    assert "rewire=dense|gathered|l2|random|static|vector|weighted" in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"torch", "pytorch_lightning", "wandb", "torchvision"}
 
