@@ -47,7 +47,7 @@ from rewire.rng import generator
 
 DEVICES = ("cpu",)
 ROOT = Path(__file__).parents[1]
-CELLS = "results/*/*/cells/natural-s0.99-*"
+CELLS = ["results/thesis/paper/cells/natural-s0.99-*", "results/structure/cells/natural-s0.99-*"]
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {
         "width": 1.0,
@@ -64,7 +64,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "sparsity": 0.95,
         "densities": [0.25, 1.0],
         "thin": [0.05],
-        "cells": "none",
+        "cells": [],
         "batch_sizes": {1: 2, 16: 2},
         "step_batch": 16,
         "threads": 1,
@@ -111,7 +111,7 @@ def run(
     sparsity: float,
     densities: list[float],
     thin: list[float],
-    cells: str,
+    cells: list[str],
     batch_sizes: dict[int, int],
     step_batch: int,
     threads: int,
@@ -156,11 +156,12 @@ def gathered(weight: Tensor, density: float) -> Tensor:
     return result.view_as(weight)
 
 
-def trained(cells: str) -> Iterator[Network]:
-    """The networks of results/ with these names."""
-    for path in sorted(ROOT.glob(f"{cells}/weights.safetensors")):
+def trained(cells: list[str]) -> Iterator[Network]:
+    """The networks of results/ whose folders match these patterns."""
+    for path in sorted(file for cell in cells for file in ROOT.glob(f"{cell}/weights.safetensors")):
         model, spec = load_network(path)
-        yield Network(f"trained {path.parent.name}", use_engine(model).eval(), spec["width"])
+        name = path.parent.name.removeprefix("natural-s0.99-").replace("-seed0", "")
+        yield Network(f"trained {name}", use_engine(model).eval(), spec["width"])
 
 
 def calibrate_once(model: SparseNetwork) -> None:

@@ -112,7 +112,7 @@ def test_mistakes_in_them_are_told_like_all_others(extended, arguments, words):
     assert all(word in line for word in words), line
 
 
-@pytest.mark.parametrize("profile", ["quick", "cpu", "paper"])
+@pytest.mark.parametrize("profile", ["quick", "cpu", "paper", "structure"])
 @pytest.mark.parametrize(
     "choice", ["rewire=even", "objective=smooth", "attack=fgsm", "model=small"]
 )
