@@ -52,6 +52,20 @@ INLINE vf larger(vf a, vf b) {
   return select((vu)(a > b), a, b);
 #endif
 }
+// Of two vectors that follow one another, the values at even and at odd places.
+#if REWIRE_WIDTH == 16
+#define REWIRE_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define REWIRE_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif REWIRE_WIDTH == 8
+#define REWIRE_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define REWIRE_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define REWIRE_EVEN 0, 2, 4, 6
+#define REWIRE_ODD 1, 3, 5, 7
+#endif
+INLINE vf even(vf a, vf b) { return __builtin_shufflevector(a, b, REWIRE_EVEN); }
+INLINE vf odd(vf a, vf b) { return __builtin_shufflevector(a, b, REWIRE_ODD); }
+
 INLINE vf positive_part(vf v) { return larger(v, all(0)); }
 
 // Sum over the 16 (or more) lanes of a line: lane i and lane i + half, then half of those. The order

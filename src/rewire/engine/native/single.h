@@ -118,7 +118,21 @@ void sum_row(float* out, size_t apart, const float* in, int length, const E* e, 
 template <bool POOL, bool RELU>
 INLINE void finish_row(float* __restrict out, const float* __restrict sums, int width, int right,
                        int down, float shift) {
-  for (int x = 0; x < width; ++x) {
+  int x = 0;
+  if (POOL && right == 1)  // a vector at a time: the larger of both rows, then of neighbours
+    for (; x + W <= width; x += W) {
+      vf two[2];
+      for (int i = 0; i < 2; ++i) {
+        vf above, below;
+        std::memcpy(&above, sums + 2 * x + i * W, sizeof above);
+        std::memcpy(&below, sums + 2 * x + i * W + down, sizeof below);
+        two[i] = larger(below, above);
+      }
+      vf v = larger(odd(two[0], two[1]), even(two[0], two[1])) + all(shift);
+      if (RELU) v = positive_part(v);
+      std::memcpy(out + x, &v, sizeof v);
+    }
+  for (; x < width; ++x) {
     const float* s = sums + x * (POOL ? 2 : 1) * right;
     float v = s[0];
     if constexpr (POOL) {
@@ -166,7 +180,8 @@ inline void convolve_planes(const Operation& op, int threads) {
       }
       for (int o = q * TOGETHER; o < std::min(out.channels, (q + 1) * TOGETHER); ++o) {
         float* row = sums.data() + o % TOGETHER * apart;
-        sum_row(row, apart, from, length, group(o), group(o + 1), q < fours);
+        if (q >= fours || group(o) < group(o + 1))
+          sum_row(row, apart, from, length, group(o), group(o + 1), q < fours);
         if (op.pool) op.relu ? finish<true, true>(op, o, row) : finish<true, false>(op, o, row);
         else op.relu ? finish<false, true>(op, o, row) : finish<false, false>(op, o, row);
       }
