@@ -358,8 +358,10 @@ inline std::vector<Sweep> plan_backward(const Geometry& g) {
 }
 
 // What PLAN makes of a geometry, made once: for few images that takes as long as what it plans.
+// `static`, or the builds for several instruction sets, whose tiles differ, would share the plans
+// in one process.
 template <std::vector<Sweep> (*PLAN)(const Geometry&)>
-const std::vector<Sweep>& planned(const Geometry& g) {
+static const std::vector<Sweep>& planned(const Geometry& g) {
   using Key = std::array<int32_t, sizeof g / sizeof(int32_t)>;
   static std::map<Key, std::vector<Sweep>> plans;  // its elements stay where they are
   static std::mutex mutex;
