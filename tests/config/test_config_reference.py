@@ -81,7 +81,7 @@ def test_schemas_are_what_editors_check_our_files_with():
     assert number["anyOf"][0]["description"].startswith("learning rate")
 
 
-REWIRE = [f"rewire{option}=" for option in ("", ".gamma", ".metric", ".name", ".ties")]
+REWIRE = [f"rewire{option}=" for option in ("", ".crowding", ".gamma", ".metric", ".name", ".ties")]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ REWIRE = [f"rewire{option}=" for option in ("", ".gamma", ".metric", ".name", ".
         (["thesis", "train", "rewire.g"], ["rewire.gamma="]),
         (
             ["thesis", "train", "rewire"],
-            [f"rewire{o}=" for o in ("", ".gamma", ".metric", ".name", ".ties")],
+            REWIRE,
         ),
         (["thesis", "train", "rewire=l2,ve"], ["rewire=l2,vector"]),
         (["thesis", "train", "seed=1", "trainer.engine=s"], ["trainer.engine=sparse"]),

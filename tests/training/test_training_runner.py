@@ -305,7 +305,7 @@ def test_bf16_training_keeps_float32_parameters(tmp_path):
         ({"trainer_precision": "16"}, r"trainer\.precision is '16'\. Allowed: auto"),
         ({"trainer_batch_size": 0}, "batch_size"),
         ({"trainer_batch_size": 1000}, "batch_size"),
-        ({"rewire_name": "randm"}, r"rewire\.name is 'randm'\. Allowed: dense, l2"),
+        ({"rewire_name": "randm"}, r"rewire\.name is 'randm'\. Allowed: dense, gathered, l2"),
         ({"rewire": {"name": "l2", "metric": "l1"}}, "metric is 'l1'"),
         ({"rewire": {"name": "weighted", "ties": "last"}}, "ties is 'last'"),
         ({"rewire": {"name": "vector", "gamma": -1}}, "gamma is -1"),
