@@ -2,11 +2,11 @@
 
 VGG11 with connections in every layer as after a training; what differs is where they are. "random":
 anywhere. "vectors at 2 %": in as few vectors (all outputs of one input position) as hold them at
-that density, and so on up to full vectors, the ideal of the thesis's Figure 2. "trained": networks
-of results/, with the layers that training gave them. "thin": ordinary dense networks with fewer
-channels. Forms: the sparse engine; PyTorch, dense, with BatchNorm folded in; the same without its
-empty vectors ("compacted": a matrix product with the inputs that are read); onnxruntime. "step":
-forward and backward pass of a training.
+that density, and so on up to full vectors, the ideal of the thesis's Figure 2. "paper: l2": the
+network of results/thesis/paper, with the layers that training gave it. "thin": ordinary dense
+networks with fewer channels. Forms: the sparse engine; PyTorch, dense, with BatchNorm folded in;
+the same without its empty vectors ("compacted": a matrix product with the inputs that are read);
+onnxruntime. "step": forward and backward pass of a training.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ def trained(cells: list[str]) -> Iterator[Network]:
     """The networks of results/ whose folders match these patterns."""
     for path in sorted(file for cell in cells for file in ROOT.glob(f"{cell}/weights.safetensors")):
         model, spec = load_network(path)
-        name = path.parent.name.removeprefix("natural-s0.99-").replace("-seed0", "")
-        yield Network(f"trained {name}", use_engine(model).eval(), spec["width"])
+        cell = path.parent.name.removeprefix("natural-s0.99-").replace("-seed0", "")
+        yield Network(f"{path.parents[2].name}: {cell}", use_engine(model).eval(), spec["width"])
 
 
 def calibrate_once(model: SparseNetwork) -> None:
