@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from benchmarks.engine_forms import (
     ordinary,
 )
 from benchmarks.engine_steps import ONCE, Shifts
-from benchmarks.harness import Row, Task
+from benchmarks.harness import Row
 from benchmarks.workload import training_batches
 from rewire.engine import Inference
 from rewire.models.sparse import SparseNetwork
@@ -57,16 +58,8 @@ def _batch_rows(
     predictors: Mapping[str, Predict], x: Tensor, *, sparsity: float, rounds: int
 ) -> list[Row]:
     per = max(1, 16 // len(x))  # so that a reading is of some milliseconds
-
-    def repeated(predict: Predict) -> Task:
-        def run() -> None:
-            for _ in range(per):
-                predict(x)
-
-        return run
-
     slow = [] if fast_storage() == "bf16" else [n for n in predictors if n.startswith("dense bf16")]
-    tasks = {name: repeated(predict) for name, predict in predictors.items()}
+    tasks = {name: partial(repeated, predict, x, per) for name, predict in predictors.items()}
     every = dict.fromkeys(slow, ONCE)
     shifts = Shifts(tasks, every=every, rounds=rounds, warm_up=2, pause=PAUSE)
     timings = shifts.run(per=per)
@@ -84,6 +77,12 @@ def _batch_rows(
             row["equal logits"] = bool(error <= TOLERANCE * expected.abs().max())
         rows.append(row)
     return rows
+
+
+def repeated(predict: Predict, x: Tensor, times: int) -> None:
+    """Predict so often: what is timed as one reading."""
+    for _ in range(times):
+        predict(x)
 
 
 def sparse_predictors(model: SparseNetwork, stack: ExitStack) -> dict[str, Predict]:

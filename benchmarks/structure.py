@@ -12,8 +12,7 @@ onnxruntime. "step": forward and backward pass of a training.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from benchmarks.engine_forms import (
     on_threads,
     ordinary,
 )
-from benchmarks.engine_inference import TOLERANCE, onnx_missing, onnx_predictor
+from benchmarks.engine_inference import TOLERANCE, Predict, onnx_missing, onnx_predictor, repeated
 from benchmarks.harness import Row, judged, measure
 from benchmarks.workload import dense_network, training_batches
 from rewire.engine import Inference
@@ -44,6 +43,7 @@ from rewire.engine.network import use_engine
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
+from rewire.structure.report import structure_report
 
 DEVICES = ("cpu",)
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,6 @@ TARGETS: dict[str, dict[str, float]] = {
     "best_against_dense_batch128": {"at_least": 10},
 }
 RANDOM, FULL = "random", "vectors at 100 %"
-Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,8 @@ class Network:
     def columns(self) -> Row:
         """How many weights, and how they are structured."""
         weights = {name: weight.numpy() for name, weight in self.model.weights().items()}
-        zeros = 100 * sum(int((w.reshape(len(w), -1) == 0).all(0).sum()) for w in weights.values())
-        vectors = sum(w[0].size for w in weights.values())
-        return {"weights": len(self.model.connected()), "zero vectors %": zeros / vectors}
+        report = structure_report(weights)
+        return {"weights": report.connected, "zero vectors %": report.zero_vectors.percent}
 
 
 def run(
@@ -133,11 +131,11 @@ def synthetic(*, width: float, sparsity: float, densities: list[float]) -> Itera
     yield Network(RANDOM, on_engine(width=width, sparsity=sparsity), width)
     for density in densities:
         model = on_engine(width=width, sparsity=sparsity)
-        model.set_weights({n: gathered(w, density) for n, w in model.weights().items()})
+        model.set_weights({n: in_vectors(w, density) for n, w in model.weights().items()})
         yield Network(f"vectors at {100 * density:g} %", model, width)
 
 
-def gathered(weight: Tensor, density: float) -> Tensor:
+def in_vectors(weight: Tensor, density: float) -> Tensor:
     """The same values in as few vectors as hold them at a density, at random places there.
 
     Args:
@@ -175,6 +173,7 @@ def inference_rows(
 ) -> list[Row]:
     """One row per network, form and number of images, all of one number in turns."""
     forms: dict[tuple[str, str], tuple[Predict, Row]] = {}
+    reason = onnx_missing()
     with torch.no_grad():
         for network in networks:
             dense = folded(ordinary(network.model, width=network.width))
@@ -183,7 +182,7 @@ def inference_rows(
             forms[network.name, "compacted"] = compacted(dense), columns
             if network.name == RANDOM:  # a dense form takes the same time for all of them
                 forms[network.name, "dense"] = partial(channels_last, dense), columns
-                if (reason := onnx_missing()) is None:
+                if reason is None:
                     forms[network.name, "onnxruntime"] = onnx_predictor(dense), columns
         for width in thin:
             dense = dense_network(width=width, device=CPU)
@@ -211,11 +210,6 @@ def inference_rows(
 
 def channels_last(dense: nn.Module, x: Tensor) -> Tensor:
     return dense(x.contiguous(memory_format=torch.channels_last))
-
-
-def repeated(predict: Predict, x: Tensor, times: int) -> None:
-    for _ in range(times):
-        predict(x)
 
 
 def compacted(dense: nn.Module) -> nn.Module:
@@ -259,12 +253,8 @@ def step_rows(networks: list[Network], *, batch_size: int) -> list[Row]:
             loss = F.cross_entropy(model(x), y)
         loss.backward()
 
-    with ExitStack() as stack:
-        for network in networks:
-            stack.callback(network.model.train, network.model.training)
-            network.model.train()
-        tasks = {network.name: partial(step, network.model) for network in networks}
-        timings = measure(tasks, rounds=5, warm_up=1)
+    tasks = {network.name: partial(step, network.model.train()) for network in networks}
+    timings = measure(tasks, rounds=5, warm_up=1)
     return [
         {"part": "step", "batch": batch_size, "storage": storage, "network": network.name}
         | network.columns()

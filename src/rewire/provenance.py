@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rewire.record import Record
 
 HOUR = 3600
@@ -40,4 +42,9 @@ class Provenance(Record):
     @property
     def hours(self) -> float:
         """Of the work; 0 if unknown."""
-        return (self.seconds or 0) / HOUR
+        return hours([self])
+
+
+def hours(records: Iterable[Provenance]) -> float:
+    """Of the work of all of them; 0 where it is unknown."""
+    return sum(record.seconds or 0 for record in records) / HOUR

@@ -44,3 +44,8 @@ class Record(BaseModel):
     def read(cls, path: str | Path) -> Self:
         """The record in a JSON file; raises `InputError` if it is missing, broken, or another."""
         return cls.of(read_json(path), file=path)
+
+    @classmethod
+    def read_if_there(cls, path: str | Path) -> Self | None:
+        """The same; None if there is no such file."""
+        return cls.read(path) if Path(path).is_file() else None

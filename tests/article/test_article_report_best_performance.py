@@ -9,7 +9,7 @@ import pytest
 from helpers.toys_article import COLUMNS, CONF, EIGHT, QUICK, point, rows, run
 from scipy import stats
 
-from rewire.article.gathered import read_curves
+from rewire.article.collected import read_curves
 from rewire.article.report.best_performance import (
     Ordering,
     matched_points,

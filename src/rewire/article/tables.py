@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from rewire.article.collected import LISTS, Results, collected, noting
 from rewire.article.configuration import Configuration
 from rewire.article.document import ARTICLE
-from rewire.article.gathered import LISTS, Results, gathered, noting
 from rewire.article.report.best_performance import (
     NETWORK,
     Performance,
@@ -65,7 +65,7 @@ def run(config: DictConfig, overrides: list[str]) -> None:
         ]
         for stage, cells in LISTS.items()
     }
-    results = gathered(folders, profile.name)
+    results = collected(folders, profile.name)
     profile = noting(profile, results, results.folders)
     with tracked_tables(asked, axes, document="article", stage="article_tables") as tracker:
         write_tables(results, output / "tables", profile, tracker)

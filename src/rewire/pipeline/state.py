@@ -15,7 +15,7 @@ from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.documents import DOCUMENTS, document_of
 from rewire.pipeline.foreign import FOREIGN
 from rewire.pipeline.made import command_for, read_config, remark
-from rewire.provenance import HOUR, PROVENANCE, Provenance
+from rewire.provenance import PROVENANCE, Provenance, hours
 from rewire.reporting.html.model import StageRun
 from rewire.reporting.html.tables import Location
 
@@ -166,7 +166,7 @@ def stage_runs(results: Results) -> tuple[tuple[StageRun, ...], tuple[str, ...]]
             StageRun(
                 stage=stage,
                 cells=len(records),
-                hours=sum(record.seconds or 0 for record in records) / HOUR,
+                hours=hours(records),
                 commits=_distinct(str(record.commit) for record in records),
                 machines=_distinct(record.machine for record in records),
             )

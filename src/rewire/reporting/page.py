@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewire.provenance import HOUR, Provenance
+from rewire.provenance import Provenance, hours
 from rewire.reporting.text_tables import markdown_table
 
 
@@ -50,10 +50,9 @@ def _origin(provenance: Mapping[str, Sequence[Provenance]]) -> str:
     )
     lines = [f"- Machine: {'; '.join(machines)}.", f"- Versions: {', '.join(versions)}."]
     for stage, several in provenance.items():
-        hours = sum(record.seconds or 0 for record in several) / HOUR
         commits = sorted({str(record.commit) for record in several})
         lines.append(
-            f"- {stage}: {len(several)} cells, {hours:.2f} hours of wall-clock time in all, "
-            f"commit {', '.join(commits)}."
+            f"- {stage}: {len(several)} cells, {hours(several):.2f} hours of wall-clock time in "
+            f"all, commit {', '.join(commits)}."
         )
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.table_spec import TableSpec
 from rewire.thesis.document import THESIS
 from rewire.thesis.metrics import Evaluation, Training
-from rewire.thesis.shown import EXAMINED, Result, is_of, measured
+from rewire.thesis.shown import EXAMINED, Result, is_of
 
 REWIRE = ("random", "l2", "weighted", "vector", "gathered")  # order of strategies; others follow
 STANDARD = re.compile(r"(.+-s[0-9.]+)-([a-z0-9_]+)-seed([0-9]+)")  # a standard cell, no variant
@@ -65,9 +65,8 @@ def overview(source: Path, name: str) -> dict[str, Any]:
     """One row about one cell: its scale and its main numbers."""
     training = source / "train" / name
     config, trained = read_config(training), Training.read(training / METRICS)
-    path = training / PROVENANCE  # the pipeline does not keep it
-    seconds = Provenance.read(path).seconds if path.is_file() else None
-    evaluation = measured(source / "evaluate" / name, Evaluation)
+    made_by = Provenance.read_if_there(training / PROVENANCE)  # the pipeline does not keep it
+    evaluation = Evaluation.read_if_there(source / "evaluate" / name / METRICS)
     current = evaluation and is_of(source, "evaluate", name, EXAMINED)
     robust = evaluation.trained.robust if evaluation and current else None
     return {
@@ -79,5 +78,5 @@ def overview(source: Path, name: str) -> dict[str, Any]:
         "attacked": robust and robust.total,
         "zero vectors %": trained.structure.zero_vectors.percent,
         "growth / K": trained.growth / trained.budget,
-        "training, s": seconds,
+        "training, s": made_by.seconds if made_by else None,
     }

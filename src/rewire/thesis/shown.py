@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
 from pydantic import Field
@@ -23,7 +22,6 @@ from rewire.training.metrics import Selected
 OF_EVALUATION = ("clean", "robust")  # measures that stage `evaluate` leaves
 OF_TRAINING = ("clean", "selections", "structure")  # measures that a training leaves itself
 EXAMINED = "trained"  # variant that stage `audit` examines
-R = TypeVar("R", bound=Record)
 
 
 class Metrics(Record):
@@ -63,10 +61,10 @@ def results(base: Path, name: str, profile: str) -> Iterator[Result]:
         config = read_config(training)
     except OSError:
         return
-    trained = measured(training, Training)
+    trained = Training.read_if_there(training / METRICS)
     examination = examination_of(base, name)
-    evaluation = measured(base / "evaluate" / name, Evaluation)
-    structure = measured(base / "structure" / name, Structure)
+    evaluation = Evaluation.read_if_there(base / "evaluate" / name / METRICS)
+    structure = Structure.read_if_there(base / "structure" / name / METRICS)
     for variant in VARIANTS:
         own = variant == EXAMINED
         # What a training says of itself stands until later stages have run.
@@ -122,14 +120,8 @@ def fewest_images(examination: Examination) -> int:
     return min(examination.images, autoattack.images if autoattack else examination.images)
 
 
-def measured(folder: Path, kind: type[R]) -> R | None:
-    """Metrics of a cell's stage; None if it has not run."""
-    path = folder / METRICS
-    return kind.read(path) if path.is_file() else None
-
-
 def examination_of(base: Path, name: str) -> Examination | None:
     """What stage `audit` found on a cell; None if not on the network and ledger that are there."""
     ledger = {"evaluate": base / "evaluate" / name / LEDGER}
     current = is_of(base, "audit", name, EXAMINED) and is_current(base / "audit" / name, ledger)
-    return measured(base / "audit" / name, Examination) if current else None
+    return Examination.read_if_there(base / "audit" / name / METRICS) if current else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rewire.article.collected import LISTS, collected_from, noting, standard
 from rewire.article.document import ARTICLE
-from rewire.article.gathered import LISTS, gathered_from, noting, standard
 from rewire.article.report.noise_rows import Row
 from rewire.article.tables import draw, write_tables
 from rewire.errors import InputError
@@ -38,7 +38,7 @@ def publish_article(source: Path, target: Path) -> Path:
             f"no finished training of the article in '{source / TRAIN}'. Allowed: a profile's "
             "outputs."
         )
-    results = gathered_from(source, profile.name)
+    results = collected_from(source, profile.name)
     folders = [*(source / TRAIN / name for name in names), *results.folders]
     profile = noting(profile, results, folders)
     writable_folder(target)
@@ -64,11 +64,11 @@ def publish_article(source: Path, target: Path) -> Path:
 def overview(training: Path) -> Row:
     """One row about one cell: its scale and its accuracy."""
     config, trained = read_config(training), DenseMetrics.read(training / METRICS)
-    path = training / PROVENANCE
+    made_by = Provenance.read_if_there(training / PROVENANCE)
     return {
         "cell": training.name,
         "width": config["network"]["width"],
         "steps": trained.steps,
         "clean %": trained.clean.accuracy,
-        "training, s": Provenance.read(path).seconds if path.is_file() else None,
+        "training, s": made_by.seconds if made_by else None,
     }

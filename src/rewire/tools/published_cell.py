@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.provenance import PROVENANCE, Provenance
-from rewire.record import Record
 from rewire.thesis.metrics import Evaluation, Examination, Structure, Training
 
 NATURAL = "natural"  # objective without attacks
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,15 @@ def read_cell(folder: Path, note: str) -> Cell:
         InputError: if those of its training are missing or damaged.
     """
 
-    def read(kind: type[R], name: str) -> R | None:
-        return kind.read(folder / name) if (folder / name).is_file() else None
-
     return Cell(
         name=folder.name,
         note=" ".join(note.split()),
         config=yaml.safe_load((folder / f"train_{CONFIG}").read_text(encoding="utf-8")),
         trained=Training.read(folder / f"train_{METRICS}"),
-        evaluated=read(Evaluation, f"evaluate_{METRICS}"),
-        structure=read(Structure, f"structure_{METRICS}"),
-        audit=read(Examination, f"audit_{METRICS}"),
-        provenance=read(Provenance, f"train_{PROVENANCE}"),
+        evaluated=Evaluation.read_if_there(folder / f"evaluate_{METRICS}"),
+        structure=Structure.read_if_there(folder / f"structure_{METRICS}"),
+        audit=Examination.read_if_there(folder / f"audit_{METRICS}"),
+        provenance=Provenance.read_if_there(folder / f"train_{PROVENANCE}"),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rewire.article.collected import collected_from, standard
 from rewire.article.document import ARTICLE
-from rewire.article.gathered import gathered_from, standard
 from rewire.article.report.best_performance import NETWORK, Performance, ordering, table1_results
 from rewire.article.report.charts import article_training, curves_gallery
 from rewire.article.report.claims import ScoredClaim, score_claims
@@ -38,7 +38,7 @@ def read_article(state: Results) -> Article | None:
     if not trained:
         return None
     profile = profile_of(source, ARTICLE)
-    found = gathered_from(source, profile.name)
+    found = collected_from(source, profile.name)
     runs = found.runs
     claims = score_claims(runs=runs, noise=found.noise, decoupled=found.decoupled)
 

@@ -41,9 +41,8 @@ def gathered(
             about 1 - 1/crowding of the vectors become empty.
     """
 
-    def chance(demand: Demand) -> Tensor:
+    def chance(demand: Demand, inside: Tensor, living: Tensor) -> Tensor:
         layer, connected = demand.layer, demand.connected
-        inside = (connected - layer.offset) % layer.vectors
         strength = torch.zeros(layer.vectors, dtype=torch.float64, device=theta.device)
         strength.index_add_(0, inside, theta.index_select(0, connected).double())
         each = min(1.0, crowding * demand.density) * layer.fan_out

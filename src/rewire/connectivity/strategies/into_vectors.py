@@ -16,7 +16,7 @@ DRAWS = 4  # of a row for every slot, before what is left of nearly full vectors
 
 
 def grow_into(
-    chance: Callable[[Demand], Tensor],
+    chance: Callable[[Demand, Tensor, Tensor], Tensor],
     theta: Tensor,
     demands: Sequence[Demand],
     *,
@@ -28,9 +28,10 @@ def grow_into(
     a layer that have a chance are full, the rest is uniform over the layer.
 
     Args:
-        chance: what one layer needs → float64 (vectors,), in proportion to the probability.
+        chance: (what one layer needs, the vector of each of its connected entries (C,), connected
+            entries of each vector (vectors,)) → float64 (vectors,), ∝ the probability.
     """
-    slots = [_slots(demand, chance(demand), generator=generator) for demand in demands]
+    slots = [_slots(demand, chance, generator=generator) for demand in demands]
     chosen = _entries_of(slots, theta, demands, generator=generator)
     for demand, drawn in zip(demands, slots, strict=True):
         missing = demand.n - len(drawn)
@@ -44,21 +45,22 @@ def grow_into(
     return chosen
 
 
-def living_of(demand: Demand) -> Tensor:
-    """Connected entries of every vector of a layer, (vectors,)."""
-    inside = (demand.connected - demand.layer.offset) % demand.layer.vectors
-    return torch.bincount(inside, minlength=demand.layer.vectors)
-
-
-def _slots(demand: Demand, chance: Tensor, *, generator: torch.Generator) -> Tensor:
+def _slots(
+    demand: Demand,
+    chance: Callable[[Demand, Tensor, Tensor], Tensor],
+    *,
+    generator: torch.Generator,
+) -> Tensor:
     """The vector of each re-connection, (n,) or fewer if the vectors with a chance get full."""
     vectors = demand.layer.vectors
-    living = living_of(demand)
+    inside = (demand.connected - demand.layer.offset) % vectors
+    living = torch.bincount(inside, minlength=vectors)
+    chances = chance(demand, inside, living)
     room = demand.layer.fan_out - living
     counts = torch.zeros_like(living)
     missing = demand.n
-    while missing > 0 and bool((chance * (counts < room)).any()):
-        open_chance = chance * (counts < room)
+    while missing > 0 and bool((chances * (counts < room)).any()):
+        open_chance = chances * (counts < room)
         draws = torch.multinomial(open_chance, missing, replacement=True, generator=generator)
         counts = torch.minimum(counts + draws.bincount(minlength=vectors), room)
         missing = demand.n - int(counts.sum())

@@ -118,13 +118,15 @@ void rewire_convolve(int storage, const Geometry* g, int images, const void* in,
                      const void* quads, const float* shift, int relu, int pool, int threads) {
   stored(storage, images, [&](auto s) {
     using S = decltype(s);
+    const auto go = [&](const Finish& finish, const Quads* fours) {
+      sweep<S>(planned<plan_forward<Entry>>(*g), data<S>(out), data<S>(in), g->inputs,
+               blocks_of<S>(images), groups, static_cast<const Entry*>(entries), finish, threads,
+               fours, pool);
+    };
+    if (!quads) return go({shift, relu != 0}, nullptr);
     const Quads fours{planned<plan_forward<Quad>>(*g).front(), quad_groups,
                       static_cast<const Quad*>(quads)};
-    Finish finish{shift, relu != 0};
-    if (quads) finish.begun = fours.sweep.channels * Quad::outputs;
-    sweep<S>(planned<plan_forward<Entry>>(*g), data<S>(out), data<S>(in), g->inputs,
-             blocks_of<S>(images), groups, static_cast<const Entry*>(entries), finish, threads,
-             quads ? &fours : nullptr, pool);
+    go({shift, relu != 0, fours.sweep.channels * Quad::outputs}, &fours);
   });
 }
 

@@ -44,6 +44,7 @@ INLINE vf fma(vf a, vf b, vf c) {
 }
 
 INLINE vf select(vu mask, vf yes, vf no) { return (vf)((mask & (vu)yes) | (~mask & (vu)no)); }
+
 // a where a > b, else b.
 INLINE vf larger(vf a, vf b) {
 #if defined(__AVX2__) && REWIRE_WIDTH == 8
@@ -52,6 +53,7 @@ INLINE vf larger(vf a, vf b) {
   return select((vu)(a > b), a, b);
 #endif
 }
+
 // Of two vectors that follow one another, the values at even and at odd places.
 #if REWIRE_WIDTH == 16
 #define REWIRE_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30

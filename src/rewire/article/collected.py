@@ -56,7 +56,7 @@ class Results:
         return [cell.folder for cells in shown for cell in cells]
 
 
-def gathered(folders: Mapping[str, Iterable[Path]], profile: str) -> Results:
+def collected(folders: Mapping[str, Iterable[Path]], profile: str) -> Results:
     """The results in these folders, by stage; those without a finished cell are passed over.
 
     Raises:
@@ -91,10 +91,10 @@ def gathered(folders: Mapping[str, Iterable[Path]], profile: str) -> Results:
     )
 
 
-def gathered_from(source: Path, profile: str) -> Results:
+def collected_from(source: Path, profile: str) -> Results:
     """The results of all finished cells of a profile's folder that are no variants."""
     stages = {stage: [source / stage / name for name in standard(source, stage)] for stage in LISTS}
-    return gathered(stages, profile)
+    return collected(stages, profile)
 
 
 def read_curves(path: Path) -> list[CurveRow]:
