@@ -91,16 +91,12 @@ def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     others = other_names(*(side.get("inputs") or {} for side in (before, now)))
     options = changed_options(before, now)
-    return " and ".join(
-        filter(
-            None,
-            (
-                changed_code(before.get("code") or {}, now.get("code") or {}),
-                others and f"another {' and '.join(others)}",
-                options and f"another configuration ({listed(options)})",
-            ),
-        )
-    )
+    said = [changed_code(before.get("code") or {}, now.get("code") or {})]
+    if others:
+        said.append(f"another {' and '.join(others)}")
+    if options:
+        said.append(f"another configuration ({listed(options)})")
+    return " and ".join(filter(None, said))
 
 
 def listed(items: list[str], *, most: int = 4) -> str:

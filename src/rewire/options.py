@@ -13,7 +13,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -54,7 +54,8 @@ class Chosen(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The options of the named object alone, for `Registry.build`."""
-        common = type(self).__bases__[0].model_fields  # `rewire.pipeline.schema` adds the others
+        # `rewire.pipeline.schema` adds the others in a class below.
+        common = cast(type[Section], type(self).__bases__[0]).model_fields
         return {o: getattr(self, o) for o in type(self).model_fields if o not in common}
 
 
@@ -225,7 +226,7 @@ def faults(schema: type[BaseModel], values: Mapping[str, Any]) -> Iterator[Fault
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        found = {}
+        found: dict[tuple[tuple[str, ...], str], Fault] = {}
         for said in error.errors(include_url=False, include_context=False):
             fault = _fault(schema, values, said)
             found.setdefault((fault.path, fault.kind), fault)
@@ -258,7 +259,7 @@ def _fault(schema: type[BaseModel], values: Mapping[str, Any], said: Mapping[str
 
 def section(name: str, options: Mapping[str, Any], *, base: type[Section] = Section) -> Any:
     """A `Section` of options that are declared elsewhere: name → type, field or (type, default)."""
-    fields = {o: _field(kind) for o, kind in options.items()}
+    fields: dict[str, Any] = {o: _field(kind) for o, kind in options.items()}
     return create_model(name, __base__=base, **fields)
 
 

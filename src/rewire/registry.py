@@ -12,8 +12,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from rewire.errors import InputError, unknown_name
 
@@ -120,7 +121,7 @@ class Registry(Generic[T]):
         for fault in faults(schema, options):
             said = f"{fault.path[0]} is {shown(fault.value)}. Allowed: {fault.allowed}."
             raise InputError(f"{self.kind} '{name}': {said}")
-        return functools.partial(self[name], **options)
+        return functools.partial(cast(Callable[..., Any], self[name]), **options)
 
     def __getitem__(self, name: str) -> T:
         """The entry called `name`; raises `InputError` with the nearest name and the list."""
@@ -159,7 +160,7 @@ def module_name(path: Path) -> str:
     if path.is_relative_to(PACKAGE):
         return ".".join([PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts])
     if EXTENSIONS not in sys.modules:  # a package without a file, of that folder alone
-        spec = importlib.util.spec_from_loader(EXTENSIONS, loader=None, is_package=True)
+        spec = ModuleSpec(EXTENSIONS, loader=None, is_package=True)
         sys.modules[EXTENSIONS] = importlib.util.module_from_spec(spec)
     sys.modules[EXTENSIONS].__path__ = [str(path.parent)]
     return f"{EXTENSIONS}.{path.stem}"

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -74,7 +74,7 @@ def unknown_option(path: str, schema: Any, sources: Sources) -> str:
         if below is None or children(below) is None:
             break
         section, parents = below, [*parents, name]
-    beside = sorted(key for key in children(section) if key != "*")
+    beside = sorted(key for key in children(section) or {} if key != "*")
     own = path.split(".")[len(parents) :]
     near = difflib.get_close_matches(".".join(own), beside, n=1, cutoff=0.6)
     near = [".".join([*parents, name]) for name in near]
@@ -227,6 +227,6 @@ def check_profile(document: Document, sources: Sources, found: Findings) -> None
     """Report what is wrong with the chosen profile's file; its values are checked as composed."""
     path = sources.root / "profile" / f"{sources.choices.get('profile')}.yaml"
     if path.is_file():
-        profile = OmegaConf.to_container(OmegaConf.load(path))
+        profile = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
         for fault in profile_faults(profile, document, sources.conf.parent):
             found.error(f"{path.relative_to(sources.conf.parent).as_posix()} {fault}")

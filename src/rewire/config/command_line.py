@@ -231,9 +231,8 @@ class Reader:
 
     def _defaults(self) -> dict[str, str]:
         """Any file of every group: all have the same options but for a few."""
-        return {
-            group: files[0] for group in children(self.schema) if (files := self._choices(group))
-        }
+        groups = children(self.schema) or {}
+        return {group: files[0] for group in groups if (files := self._choices(group))}
 
     def split_values(
         self, overrides: Iterable[Override]
@@ -241,7 +240,7 @@ class Reader:
         """(key, override) with the first value of each, and (path, value) of all others."""
         firsts, others = [], []
         for override in overrides:
-            key, text = override.key_or_group, override.input_line
+            key, text = override.key_or_group, str(override.input_line)
             if override.is_sweep_override():
                 values = self._values(override, Transformer.str)
                 if not values:

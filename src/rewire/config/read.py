@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -48,7 +48,7 @@ def of_profile(config: DictConfig, document: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)  # a sweep asks for every job
 def _groups_in(path: Path, changed: int) -> dict[str, Any]:
-    loaded = OmegaConf.to_container(OmegaConf.load(path))
+    loaded = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
     return {group: values or {} for group, values in loaded.items() if group in OPEN}
 
 

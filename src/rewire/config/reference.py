@@ -9,7 +9,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -72,9 +72,10 @@ def options(kind: Any, prefix: str = "", text: str = "") -> Iterator[Option]:
 
 def value_of(config: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, None if there is none."""
+    found: Any = config
     for name in path.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def as_text(value: Any) -> str:
@@ -92,11 +93,11 @@ def choices(document: str, group: str) -> list[str]:
 def help_of(stage: str, config: DictConfig) -> str:
     """What `rewire DOCUMENT STAGE --help` shows: the options that the stage takes."""
     document = document_of(stage)
-    values = OmegaConf.to_container(config, resolve=True)
+    values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     schema = children(schema_of(document.name, values)) or {}
-    taken = (*document.stages[stage].groups, *ALWAYS)
-    taken += ("network",) if document.stages[stage].foreign else ()
-    taken = [name for name in schema if name in taken]
+    groups = (*document.stages[stage].groups, *ALWAYS)
+    groups += ("network",) if document.stages[stage].foreign else ()
+    taken = [name for name in schema if name in groups]
     lines = [f"rewire {document.name} {document.short(stage)} [option=value ...]", ""]
     lines += [*wrapped(HOW), ""]
     experiments = choices(document.name, "experiment")
@@ -180,9 +181,10 @@ def standard(document: str, group: str, defaults: list[Any]) -> dict[str, Any]:
 
 def declared(group: str) -> dict[str, Any]:
     """Option → default, of those that the entries of a registry declare."""
-    registry = OPEN.get(group, ())
-    names = registry if group != DATA else ()
-    return {o: what.default for name in names for o, what in registry.options(name).items()}
+    registry = OPEN.get(group)
+    if registry is None or group == DATA:
+        return {}
+    return {o: what.default for name in registry for o, what in registry.options(name).items()}
 
 
 def table(rows: Iterable[Option], values: Mapping[str, Any]) -> Iterator[str]:

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import DictConfig, OmegaConf
@@ -58,8 +58,9 @@ class IsolatedLauncher:
         cluster: DictConfig | None = None,
     ) -> None:
         self.stage, self.engine, self.shard = stage, engine, shard
-        self.jobs = (1 if engine == "local" else "auto") if jobs is None else jobs
-        self.cluster = OmegaConf.to_container(OmegaConf.structured(cluster or ClusterConfig))
+        self.jobs: Any = (1 if engine == "local" else "auto") if jobs is None else jobs
+        chosen = OmegaConf.structured(cluster or ClusterConfig)
+        self.cluster = cast(dict[str, Any], OmegaConf.to_container(chosen))
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
         from rewire.pipeline.console import stop
@@ -145,12 +146,13 @@ class IsolatedLauncher:
                 cell = cell_of(config, stage=self.stage, overrides=own)
                 settings = self._settings(config)
             except (InputError, OmegaConfBaseException) as error:
-                row = {"cell": " ".join(own), "status": "failed", "error": str(error)}
-                rows.append(row | {"overrides": own})
+                failed = {"cell": " ".join(own), "status": "failed", "error": str(error)}
+                rows.append(failed | {"overrides": own})
                 continue
             folder = own_folder(config, stage=self.stage, overrides=own)
             log = folder.parents[1] / "logs" / self.stage / f"{cell}.log"
-            row = {"cell": cell, "folder": str(folder), "log": log, "overrides": own}
+            row: dict[str, Any] = {"cell": cell, "folder": str(folder), "log": log}
+            row["overrides"] = own
             row["label"] = f"{label} {cell}"
             checkpoint = kept_folder(folder) / "last.ckpt"
             row["resumed"] = checkpoint.is_file()
@@ -174,9 +176,9 @@ class IsolatedLauncher:
             from rewire.pipeline.cell import Cell
             from rewire.pipeline.made import made
 
-            own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             try:
-                plain = OmegaConf.to_container(own, resolve=True)
+                plain = cast(dict[str, Any], OmegaConf.to_container(own, resolve=True))
             except OmegaConfBaseException:
                 continue  # the job says what is wrong
             cell: Cell = Cell(self.stage, plain, tuple(row["overrides"]))

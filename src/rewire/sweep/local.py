@@ -117,6 +117,7 @@ class Jobs:
                 self._running.add(process)
             say(f"{job.label}: started")
             with process:
+                assert process.stdout is not None
                 for line in process.stdout:
                     with contextlib.suppress(OSError):  # a full disk costs the log, not the job
                         log.write(line.encode())

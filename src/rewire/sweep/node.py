@@ -77,6 +77,7 @@ class Command:
                     env=environment(Slot(threads=self.cpus), os.environ),
                     process_group=0,
                 )
+                assert self._process.stdout is not None
                 with self._process.stdout as said:
                     for line in said:
                         log.write(line)

@@ -101,17 +101,20 @@ def pack(jobs: Jobs, *, count: int, machine: Machine, threads: int = 1) -> list[
             limits.append(machine.memory // CPU_JOB)
         if machine.gpus:
             limits.append(len(places))
-        jobs = max(1, min(limits))
-    if jobs == 1:
+        number = max(1, min(limits))
+    else:
+        number = jobs
+    if number == 1:
         return [Slot()]
-    share = max(1, machine.usable // jobs)
-    cores = split(machine.cores, jobs) if share >= threads and not machine.gpus else [()] * jobs
-    names = [None] * jobs
+    share = max(1, machine.usable // number)
+    apart = share >= threads and not machine.gpus
+    cores = split(machine.cores, number) if apart else [()] * number
+    names: list[str | None] = [None] * number
     if len(machine.gpus) > 1:
         # Beyond what fits, the user's number counts: round and round over all of them.
-        order = places + [gpu.name for gpu in machine.gpus] * jobs
-        names = order[:jobs]
-    return [Slot(share, cores[i], names[i]) for i in range(min(jobs, count))]
+        order = places + [gpu.name for gpu in machine.gpus] * number
+        names = list(order[:number])
+    return [Slot(share, cores[i], names[i]) for i in range(min(number, count))]
 
 
 def gpu_places(gpus: Sequence[Gpu]) -> list[str]:

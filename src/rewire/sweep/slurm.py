@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rewire.errors import InputError, unknown_name
 from rewire.files import read_json
@@ -189,10 +189,10 @@ class ClusterJobs(Jobs):
         if queue is None:
             raise RefusedError("squeue does not answer")
         for number, queued in queue.items():
-            handle = submitit.SlurmJob(self._folder, number)
+            handle: submitit.Job[Any] = submitit.SlurmJob(self._folder, number)
             if queued.ended or not handle.paths.submitted_pickle.is_file():
                 continue
-            command = handle.submission().function
+            command = cast(Command, handle.submission().function)
             index = wanted.get((command.job.log, tuple(command.job.command)))
             if command.name == queued.name and index in self._waiting:
                 self._waiting.remove(index)

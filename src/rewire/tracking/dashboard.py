@@ -57,6 +57,7 @@ def print_views(folder: str, runs: Sequence[Mapping[str, str]], chosen: argparse
     """Write or create W&B's views of these runs, and say where they are."""
     from rewire.tracking import views
 
+    made: Sequence[object]
     if chosen.wandb == "offline":
         made = views.write(Path(folder), runs, project=chosen.project)
     else:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rewire.errors import InputError, unknown_name
 from rewire.files import read_json, writable_folder, write_json
@@ -171,7 +171,8 @@ def _quick_start() -> Iterator[None]:
     # wandb looks here for inputs of its job queue, builds hundreds of pydantic fields for that,
     # and goes on without them if the import fails.
     unwanted = "wandb.sdk.launch"
-    blocked = sys.modules.setdefault(unwanted, None) is None
+    modules = cast(dict[str, Any], sys.modules)
+    blocked = modules.setdefault(unwanted, None) is None
     try:
         yield
     finally:
@@ -225,7 +226,7 @@ def _init(
     known = kept_id(unfinished)
     identity = known or f"{letters(4)}-{safe_name(f'{own}-{job_type}-{group}')}"
     run = wandb.init(
-        mode=mode,
+        mode=cast(Literal["online", "offline"], mode),
         project=project,
         group=group,
         job_type=job_type,

@@ -46,7 +46,7 @@ def panels(trainings: Iterable[str] = ()) -> dict[str, list[Any]]:
         "objective.name": "objective", "sparsity": "sparsity", "rewire.name": "re-wiring",
     }  # fmt: skip
     results = {ACCURACY: "accuracy %", ZERO: "zero vectors %"}
-    axes = [(wr.Config(key), name) for key, name in sweep.items()]
+    axes: list[tuple[Any, str]] = [(wr.Config(key), name) for key, name in sweep.items()]
     axes += [(wr.SummaryMetric(key), name) for key, name in results.items()]
     curves = {
         "validation_accuracy": "validation accuracy %", "train_loss": "training loss",
@@ -195,11 +195,11 @@ def create(
 def _save(
     folder: Path, cards: Iterable[Mapping[str, str]], *, project: str, entity: str | None
 ) -> Iterator[str]:
-    entity = entity or wandb.Api().default_entity
-    place = f"{entity}/{project}"
+    owner = entity or str(wandb.Api().default_entity)
+    place = f"{owner}/{project}"
     known = read_json(folder / SAVED) if (folder / SAVED).is_file() else {}
     saved = known.get(place, {})
-    board, page = workspace(entity, project), report(entity, project, networks(cards))
+    board, page = workspace(owner, project), report(owner, project, networks(cards))
     # The client offers no other way to write again what was written by another process.
     board._internal_id, board._internal_name = saved.get("workspace", ("", ""))
     page.id = saved.get("report", "")
