@@ -74,3 +74,12 @@ def test_what_is_found_by_discovery_and_what_is_compiled_are_code_too():
     assert "attacks/pgd.py" in code_of("rewire.thesis.evaluate")
     assert not any(name.startswith(("tracking", "reporting", "bench")) for name in code)
     assert all(file_of(name) for name in APART)
+
+
+def test_options_that_came_later_were_off_before():
+    old = {"prune": {"name": "lonely"}}
+    off = {"prune": {"name": "lonely", "finetune": {"epochs": 0, "lr": 0.01}}}
+    on = {"prune": {"name": "lonely", "finetune": {"epochs": 2, "lr": 0.01}}}
+    assert differences(old, off) == []
+    assert differences(old, on) == ["prune.finetune.epochs was 0, is 2"]
+    assert differences(on, old) == ["prune.finetune.epochs was 2, is 0"]

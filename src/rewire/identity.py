@@ -16,6 +16,8 @@ NEUTRAL = (
 )
 """Options that say where data lie, or where, how fast and how carefully to compute: no result
 depends on them but for the rounding that another machine brings, too."""
+LATER = {"prune.finetune.epochs": 0, "prune.finetune.lr": 0.01}
+"""Options that older results do not name → the value that says what was done."""
 ENGINE = "trainer.engine"
 SPARSE_FROM = 0.8
 """Sparsity from which the sparse engine is faster (docs/performance.md)."""
@@ -53,6 +55,10 @@ def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Words for every option in which two plain configurations differ; the neutral ones count."""
     old, new = dict(_flat(before)), dict(_flat(after))
+    for name, value in LATER.items():
+        if name in old or name in new:
+            old.setdefault(name, value)
+            new.setdefault(name, value)
     return [
         f"{name} was {_shown(old, name)}, is {_shown(new, name)}"
         for name in dict.fromkeys([*old, *new])

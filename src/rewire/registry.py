@@ -1,4 +1,4 @@
-"""Name → object tables, and the six that everybody may add to by one file: see docs/extending.md.
+"""Name → object tables, and the seven that everybody may add to by one file: see docs/extending.md.
 
 What a file registers is known from its text (`rewire.declared`); it is imported when it is asked
 for. Files are those of one package of this one, and those of the folder in REWIRE_EXTENSIONS.
@@ -186,6 +186,7 @@ HEADS: Registry[Any] = Registry(
     "head", table="HEADS", package="models", shared="models.heads:l2_penalty"
 )
 DATASETS: Registry[Any] = Registry("data set", table="DATASETS", package="data")
+PRUNINGS: Registry[Any] = Registry("pruning method", table="PRUNINGS", package="pruning")
 OPEN = {"rewire": STRATEGIES, "objective": OBJECTIVES, "attack": ATTACKS, "model": MODELS}
-OPEN |= {"head": HEADS, "data": DATASETS}
+OPEN |= {"head": HEADS, "data": DATASETS, "prune": PRUNINGS}
 """Configuration group → the registry of what its files name."""

@@ -15,7 +15,7 @@ from rewire.pipeline.paths import CONF
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-KINDS = ("strategy", "objective", "attack", "model", "data set", "loss")
+KINDS = ("strategy", "objective", "attack", "pruning method", "model", "data set", "loss")
 OTHERS = ("trainer.epochs", "attack.steps", "model.width", "data.train_size")
 SETTINGS = [setting for setting in SMALL if not setting.startswith(OTHERS)]
 
@@ -70,12 +70,19 @@ def test_one_of_each_is_trained_attacked_and_swept_over(extended, tmp_path):
     record = read_json(found[even] / MANIFEST)
     for name in ("even", "smooth", "small", "shapes"):
         assert f"extensions/{name}.py" in record["code"]
-    assert not any("fgsm" in name or "hinge" in name for name in record["code"])
+    assert not any(
+        other in name for name in record["code"] for other in ("fgsm", "hinge", "weakest")
+    )
     config = yaml.safe_load((found[even] / "config.yaml").read_text())
     assert config["rewire"] == {"name": "even", "sharpness": 1.0}
     assert config["trainer"]["epochs"] == 1  # the profile's standard number
-    rewire("thesis", "prune", *given, "rewire=even")
-    rewire("thesis", "evaluate", *given, "rewire=even", "attack=fgsm")
+    pruning = ["prune=weakest", "prune.share=0.25", "prune.finetune.epochs=1"]
+    rewire("thesis", "prune", *given, "rewire=even", *pruning)
+    (pruned,) = cells(tmp_path, "prune")
+    removed = read_json(pruned / "metrics.json")
+    assert removed["removed_total"] == pytest.approx(0.25 * removed["connected_before"], abs=3)
+    assert "extensions/weakest.py" in read_json(pruned / MANIFEST)["code"]
+    rewire("thesis", "evaluate", *given, "rewire=even", *pruning, "attack=fgsm")
     (evaluated,) = cells(tmp_path, "evaluate")
     metrics = read_json(evaluated / "metrics.json")["trained"]
     assert set(metrics["fooled_by"]) <= {"other"}
@@ -98,6 +105,9 @@ def cells(output, stage):
         (["rewire=random", "rewire.sharpness=1"], ["'random' has no rewire.sharpness"]),
         (["rewire=even", "rewire.sharpnes=1"], ["Did you mean 'rewire.sharpness'"]),
         (["objective=smooth", "objective.smoothing=2"], ["objective.smoothing is 2", "at most 1"]),
+        (["prune=weakst"], ["unknown pruning method 'weakst'", "'weakest'"]),
+        (["prune=weakest", "prune.share=2"], ["prune.share is 2", "at most 1"]),
+        (["prune=lonely", "prune.share=0.1"], ["'lonely' has no prune.share"]),
         (["attack=fgsm", "attack.epsilon=300/255"], ["attack.epsilon is 1.17"]),
         (["attack=fgsm", "attack.restarts=3"], ["unknown option 'attack.restarts'"]),
         (
@@ -114,7 +124,7 @@ def test_mistakes_in_them_are_told_like_all_others(extended, arguments, words):
 
 @pytest.mark.parametrize("profile", ["quick", "cpu", "paper", "structure"])
 @pytest.mark.parametrize(
-    "choice", ["rewire=even", "objective=smooth", "attack=fgsm", "model=small"]
+    "choice", ["rewire=even", "objective=smooth", "attack=fgsm", "prune=weakest", "model=small"]
 )
 def test_each_works_in_every_profile(extended, profile, choice):
     assert errors("train", f"profile={profile}", choice) == []

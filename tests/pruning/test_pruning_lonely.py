@@ -1,4 +1,4 @@
-"""Removal of weights that are alone in their vector."""
+"""Removal of weights that are alone in their vector, and the choice of layers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from rewire.errors import InputError
+from rewire.pruning.layers import select_layers
 from rewire.pruning.lonely import prune_lonely
 from rewire.structure.vectors import vector_counts, zero_vectors
 
 ROOT = Path(__file__).parents[2]
+NAMES = ["conv0", "conv1", "dense0", "dense1"]
 
 
 def network(seed: int = 0) -> dict[str, np.ndarray]:
@@ -36,65 +38,54 @@ def pruned_by_hand(weight: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_all_layers_equal_a_loop_over_vectors(seed: int) -> None:
     weights = network(seed)
-    pruned, removed = prune_lonely(weights)
-    assert list(pruned) == list(removed) == list(weights)
+    pruned = prune_lonely(weights)
+    assert list(pruned) == list(weights)
+    removed = 0
     for name, weight in weights.items():
         np.testing.assert_array_equal(pruned[name], pruned_by_hand(weight))
         assert pruned[name].dtype == weight.dtype
-        assert removed[name] == np.count_nonzero(weight) - np.count_nonzero(pruned[name])
-        assert removed[name] == np.count_nonzero(vector_counts(weight) == 1)
-    assert sum(removed.values()) > 0
+        gone = np.count_nonzero(weight) - np.count_nonzero(pruned[name])
+        assert gone == np.count_nonzero(vector_counts(weight) == 1)
+        assert zero_vectors(pruned[name]) == zero_vectors(weight) + gone
+        removed += gone
+    assert removed > 0
 
 
-def test_each_removed_weight_leaves_one_more_zero_vector_and_a_second_pass_nothing() -> None:
-    weights = network()
-    pruned, removed = prune_lonely(weights)
-    for name in weights:
-        assert zero_vectors(pruned[name]) == zero_vectors(weights[name]) + removed[name]
-        assert not (vector_counts(pruned[name]) == 1).any()
-    again, removed_again = prune_lonely(pruned)
-    assert set(removed_again.values()) == {0}
-    np.testing.assert_equal(again, pruned)
+def test_a_second_pass_removes_nothing() -> None:
+    pruned = prune_lonely(network())
+    assert not any((vector_counts(weight) == 1).any() for weight in pruned.values())
+    np.testing.assert_equal(prune_lonely(pruned), pruned)
+
+
+def test_the_given_weights_stay_as_they_were() -> None:
+    weights, untouched = network(), network()
+    for pruned in prune_lonely(weights).values():
+        pruned[...] = 7
+    np.testing.assert_equal(weights, untouched)
 
 
 @pytest.mark.parametrize(
     ("layers", "selected"),
     [
-        ("all", ["conv0", "conv1", "dense0", "dense1"]),
+        ("all", NAMES),
         ("inner", ["conv1", "dense0"]),
         (["dense1", "conv0"], ["conv0", "dense1"]),
         ("dense0", ["dense0"]),
         ([], []),
     ],
 )
-def test_only_the_selected_layers_change(layers, selected: list[str]) -> None:
-    weights = network()
-    pruned, removed = prune_lonely(weights, layers=layers)
-    for name, weight in weights.items():
-        expected = pruned_by_hand(weight) if name in selected else weight
-        np.testing.assert_array_equal(pruned[name], expected)
-        assert (removed[name] > 0) == (name in selected)
-
-
-def test_the_given_weights_stay_as_they_were() -> None:
-    weights, untouched = network(), network()
-    pruned, _ = prune_lonely(weights, layers="inner")
-    for name in weights:
-        pruned[name][...] = 7
-    np.testing.assert_equal(weights, untouched)
+def test_layers_are_selected_in_network_order(layers, selected: list[str]) -> None:
+    assert select_layers(NAMES, layers) == selected
 
 
 def test_a_network_of_two_layers_has_no_inner_one() -> None:
-    weights = {"first": np.eye(2), "last": np.eye(2)}
-    pruned, removed = prune_lonely(weights, layers="inner")
-    assert removed == {"first": 0, "last": 0}
-    np.testing.assert_equal(pruned, weights)
+    assert select_layers(["first", "last"], "inner") == []
 
 
 @pytest.mark.parametrize("layers", ["iner", ["conv1", "dens0"]])
 def test_an_unknown_layer_is_named_with_the_nearest_and_the_list(layers) -> None:
     with pytest.raises(InputError, match="unknown layer to prune") as caught:
-        prune_lonely(network(), layers=layers)
+        select_layers(NAMES, layers)
     message = str(caught.value)
     assert ("'inner'?" in message) if layers == "iner" else ("'dense0'?" in message)
     assert "conv0, conv1, dense0, dense1" in message
@@ -108,6 +99,9 @@ def test_configurations(name: str, layers: str, reestimate: bool) -> None:
     config = yaml.safe_load(
         (ROOT / "conf" / "thesis" / "prune" / f"{name}.yaml").read_text("utf-8")
     )
-    assert config == {"name": "lonely", "layers": layers, "reestimate_batchnorm": reestimate}
-    _, removed = prune_lonely(network(), layers=config["layers"])
-    assert (removed["conv0"] > 0) == (layers == "all")
+    assert config == {
+        "name": "lonely",
+        "layers": layers,
+        "reestimate_batchnorm": reestimate,
+        "finetune": {"epochs": 0, "lr": 0.01},
+    }

@@ -32,7 +32,8 @@ from rewire.pipeline.documents import document_of
 from rewire.pipeline.paths import SHARED, roots
 from rewire.pipeline.schema import entry, schema_of
 
-KINDS = {"rewire": "rewiring strategy"}  # groups whose choices have a better name
+# Groups whose choices have a better name.
+KINDS = {"rewire": "rewiring strategy", "prune": "pruning method"}
 HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.verbose")
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("--hydra-help", "--version", "--shell-completion", "-sc")  # whatever else is said

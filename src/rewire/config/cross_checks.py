@@ -46,6 +46,11 @@ def conflicts(config: Mapping[str, Any], stage: str, groups: tuple[str, ...]) ->
             f"network is '{network}'. Allowed for the stage {stage}: null; one is taken by "
             f"{', '.join(stages)}."
         )
+    if network and (epochs := config["prune"]["finetune"]["epochs"]):
+        yield (
+            f"prune.finetune.epochs is {epochs}. Allowed for a network from elsewhere: 0; how it "
+            "was trained is not known."
+        )
     yield from _images(config, groups)
     yield from _shape(config)
     yield from _sparsity(config)

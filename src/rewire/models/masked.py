@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -31,6 +32,16 @@ class MaskedNetwork(SparseNetwork):
         self.theta.data.mul_(self.sign)
         del self.sign
         self.register_buffer("mask", self.theta.data != 0)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, network: SparseNetwork) -> MaskedNetwork:
+        """A copy of a network whose connectivity stays as it is now."""
+        nothing = [0.0] * len(network.layers)
+        fixed = cls(copy.deepcopy(network.body), p_init=nothing, generator=torch.Generator())
+        fixed.theta.copy_(network.flat_weights())
+        fixed.mask.copy_(fixed.theta != 0)
+        return fixed
 
     def _lent(self, theta: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         parts = (theta * self.mask).to(dtype).split([layer.size for layer in self.layers])

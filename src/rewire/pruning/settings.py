@@ -6,12 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from rewire.options import Section
+from rewire.options import Chosen, FromZero, Positive, Section
 
 
-class Prune(Section):
-    """What goes after training."""
+class Finetune(Section):
+    """Training steps without rewiring."""
 
-    name: Literal["lonely"] = Field(description="every weight that is alone in its vector")
+    epochs: FromZero = Field(description="passes over the training images without rewiring")
+    lr: Positive = Field(description="learning rate; drops after 50 % and 75 % as in training")
+
+
+class Prune(Chosen):
+    """What goes after training, and what is done about it."""
+
     layers: Literal["all", "inner"] = Field(description="inner: first and last layer stay whole")
     reestimate_batchnorm: bool = Field(description="estimate BatchNorm's statistics again")
+    finetune: Finetune

@@ -20,7 +20,10 @@ class Training(SparseMetrics):
 
 
 class Pruning(Record):
-    """Of stage `prune`: weights that were removed per layer, and those that there were."""
+    """Of stage `prune`: connections that were removed per layer, and those that there were.
+
+    After a move into other places there may be as many as before.
+    """
 
     removed: dict[str, int]
     removed_total: int

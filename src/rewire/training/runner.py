@@ -18,6 +18,7 @@ from rewire.evaluation.accuracy import predict_correct
 from rewire.evaluation.statistics import Accuracy
 from rewire.models.factory import DENSE, FIXED, REWIRED, build_model
 from rewire.models.layout import connection_budget, total_size
+from rewire.models.masked import MaskedNetwork
 from rewire.models.sparse import SparseNetwork
 from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.tracking import Tracker
@@ -67,11 +68,13 @@ def train(
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
+    start: MaskedNetwork | None = None,
 ) -> Trained:
     """Train one network to the end, going on from the last finished epoch if there is one.
 
     Args:
         config: what is asked for.
+        start: the network to train instead of a fresh one; `config.rewire` is fixed then.
         state_of: plain values that a state must be of to go on from it: the configuration, and as
             `code` (file → hash) the code behind it.
         checkpoints: folder for the state; belongs to this configuration alone.
@@ -80,7 +83,12 @@ def train(
     """
     device = choose_device(config.trainer.device)
     fitted = fit_network(
-        config, state_of=state_of, checkpoints=checkpoints, tracker=tracker, report=report
+        config,
+        state_of=state_of,
+        checkpoints=checkpoints,
+        tracker=tracker,
+        report=report,
+        start=start,
     )
     model, rewiring = fitted.model, fitted.rewiring
     model.to(device).eval()
@@ -115,6 +123,7 @@ def fit_network(
     checkpoints: Path,
     tracker: Tracker,
     report: Callable[[str], None],
+    start: MaskedNetwork | None = None,
 ) -> Fitted:
     """The training itself; see `train`."""
     settings, seed, rewire = config.trainer, config.seed, config.rewire
@@ -123,7 +132,7 @@ def fit_network(
 
     # Everything that can be wrong with the configuration is found before data are read.
     fixed = rewire.name in FIXED
-    model = build_model(
+    model = start or build_model(
         config.model.name,
         **config.model.options,
         sparsity=config.sparsity,
@@ -134,6 +143,8 @@ def fit_network(
     precision = choose_precision(settings.precision, device, engine=engine)
     total = total_size(model.layers)
     budget = total if rewire.name == DENSE else connection_budget(total, config.sparsity)
+    if start is not None:
+        budget = len(start.connected())
     module = SparseClassifier(
         model,
         objective=OBJECTIVES.build(config.objective.name, **config.objective.options),
