@@ -62,7 +62,8 @@ def test_every_small_file_of_every_finished_stage_is_copied(source, target):
 def test_the_page_has_the_numbers_of_the_cells(source, target):
     text = (target / "README.md").read_text()
     trained = json.loads((source / "train" / CELL / "metrics.json").read_text())
-    (row,) = re.findall(rf"^\| {CELL} \|.*$", text, re.MULTILINE)
+    cells = text.partition("## What was run")[2].partition("\n## ")[0]
+    (row,) = re.findall(rf"^\| {CELL} \|.*$", cells, re.MULTILINE)
     values = [value.strip() for value in row.strip("|").split("|")]
     assert values[1] == "2"
     assert values[2] == str(trained["connected"])

@@ -25,6 +25,7 @@ from rewire.reporting.table_spec import load_spec
 from rewire.thesis.document import THESIS
 from rewire.thesis.holdings import axes_of, finished, overview, shown_in, specifications
 from rewire.thesis.paired import write_paired
+from rewire.thesis.prunings import write_prunings
 from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
@@ -63,6 +64,8 @@ def publish(source: Path, target: Path) -> Path:
     write_paired(source, axes, target / "tables", profile=profile, tracker=NullTracker())
     texts.append((target / "tables" / "thesis_paired.md").read_text(encoding="utf-8"))
     draw(source, target / "figures", axes, NullTracker())
+    if ways := write_prunings(source, names, target / "tables", target / "figures"):
+        texts.append(ways)
     pictures = sorted((target / "figures").glob("*.png"))
     pictures += sorted(target.glob("cells/*/audit_curves.png"))
     text = page(

@@ -1,0 +1,119 @@
+"""Ways of pruning trained networks, beside each other: accuracy against empty vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewire.files import WEIGHTS, content_hash
+from rewire.pipeline.document import METRICS
+from rewire.pipeline.made import read_config
+from rewire.pipeline.profiles import finished
+from rewire.reporting.text_tables import write_summary
+from rewire.structure.report import StructureReport
+from rewire.thesis.metrics import Evaluation, Pruning, Structure, Withstood
+from rewire.thesis.report.pruning_figure import AS_TRAINED, Pruned, pruning_plot
+
+NAME = "thesis_prunings"
+COMMON = ("name", "layers", "reestimate_batchnorm", "finetune")  # of every method
+
+
+def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
+    """Trained networks and all ways of pruning them that were examined, by their empty vectors.
+
+    What belongs together is known by the hashes of the networks, not by names: an evaluation may
+    have options of its own. What was made from a network that is no longer there is left out.
+
+    Args:
+        source: outputs of one profile.
+        networks: names of trained cells, in the order that is wanted.
+    """
+    evaluations = {_inputs(path)["prune"]: path for path in _folders(source, "evaluate")}
+    structures = {_inputs(path)["prune"]: path for path in _folders(source, "structure")}
+    pruned = [(_inputs(path).get("train"), path) for path in _folders(source, "prune")]
+    for network in networks:
+        trained = content_hash(source / "train" / network / WEIGHTS)
+        found = set()
+        for path in (path for made_from, path in pruned if made_from == trained):
+            digest = content_hash(path / WEIGHTS)
+            if digest in evaluations and digest in structures:
+                judged = Evaluation.read(evaluations[digest] / METRICS)
+                vectors = Structure.read(structures[digest] / METRICS)
+                asked = read_config(path)["prune"]
+                found |= {
+                    _row(network, None, 0, vectors.trained, judged.trained),
+                    _row(
+                        *(network, asked, Pruning.read(path / METRICS).removed_total),
+                        *(vectors.pruned, judged.pruned),
+                    ),
+                }
+        yield from sorted(found, key=lambda one: (one.family != AS_TRAINED, one.empty, one.way))
+
+
+def _folders(source: Path, stage: str) -> list[Path]:
+    """Finished results of a stage that have a pruned network, the standard ones last."""
+    names = sorted(finished(source, stage), key=len, reverse=True)
+    folders = (source / stage / name for name in names)
+    return [path for path in folders if stage == "prune" or "prune" in _inputs(path)]
+
+
+def _inputs(folder: Path) -> Mapping[str, str]:
+    return read_config(folder).get("inputs") or {}
+
+
+def _row(
+    network: str,
+    asked: Mapping[str, Any] | None,
+    removed: int,
+    structure: StructureReport | None,
+    judged: Withstood | None,
+) -> Pruned:
+    assert structure is not None  # the network was among the inputs
+    assert judged is not None
+    return Pruned(
+        network=network,
+        way=words(asked, own=True) if asked else AS_TRAINED,
+        family=words(asked, own=False) if asked else AS_TRAINED,
+        removed=removed,
+        connected=structure.connected,
+        empty=structure.zero_vectors.percent,
+        accuracy=judged.clean.accuracy,
+    )
+
+
+def words(asked: Mapping[str, Any], *, own: bool) -> str:
+    """A configured way of pruning, as short as it can be said; with the method's `own` options."""
+    values = [f"{value}" for option, value in asked.items() if own and option not in COMMON]
+    parts = [" ".join([asked["name"], *values])]
+    if asked["layers"] != "all":
+        parts.append(f"{asked['layers']} layers")
+    if asked["reestimate_batchnorm"]:
+        parts.append("BatchNorm anew")
+    epochs = (asked.get("finetune") or {"epochs": 0})["epochs"]  # older results name none
+    if epochs:
+        parts.append(f"{epochs} more epoch{'s' if epochs > 1 else ''}")
+    return ", ".join(parts)
+
+
+def write_prunings(
+    source: Path, networks: Sequence[str], tables: Path, figures: Path
+) -> str | None:
+    """Write the table and its picture; its Markdown, or None where only one way was tried."""
+    found = list(prunings(source, networks))
+    if len({one.way for one in found} - {AS_TRAINED}) < 2:
+        return None
+    rows = [
+        {
+            "network": one.network,
+            "pruned by": one.way,
+            "connections removed": one.removed,
+            "weights left": one.connected,
+            "empty vectors %": one.empty,
+            "accuracy %": one.accuracy,
+        }
+        for one in found
+    ]
+    text = write_summary(rows, tables, NAME)[0].read_text(encoding="utf-8")
+    pruning_plot(found, path=figures / f"{NAME}.png")
+    return f"# Ways of pruning\n\n{text}"

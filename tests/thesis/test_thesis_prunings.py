@@ -1,0 +1,140 @@
+"""Ways of pruning beside each other: rows from what the stages left, a table and a picture."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from helpers.small import small
+from matplotlib.image import imread
+
+from rewire.files import read_json
+from rewire.models.artifact import load_network, save_network
+from rewire.thesis import evaluate, prune, structure, train
+from rewire.thesis.prunings import NAME, prunings, words, write_prunings
+from rewire.thesis.report.pruning_figure import Pruned, pruning_plot
+
+CELL = "natural-s0.9-random-seed0"
+WAYS = (
+    (),
+    ("prune=lonely_inner",),
+    ("prune=poorest", "prune.empty=0.5"),
+    ("prune=poorest", "prune.empty=0.7"),
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    output = tmp_path_factory.mktemp("prunings")
+    config, _ = small(output)
+    train.run(config, [])
+    for way in WAYS:
+        config, _ = small(output, *way)
+        prune.run(config, list(way))
+        structure.run(config, list(way))
+        config, _ = small(output, *way, "attack.images=5")
+        evaluate.run(config, [*way, "attack.images=5"])
+    return output / "quick"
+
+
+def test_rows_have_the_numbers_of_the_stages(source):
+    rows = list(prunings(source, [CELL]))
+    assert [row.way for row in rows[:1]] == ["as trained"]
+    assert sorted(row.way for row in rows[1:]) == [
+        *("lonely", "lonely, inner layers", "poorest 0.5 connections", "poorest 0.7 connections"),
+    ]
+    assert [row.empty for row in rows[1:]] == sorted(row.empty for row in rows[1:])
+    assert {row.network for row in rows} == {CELL}
+    by_way = {row.way: row for row in rows}
+    for way, folder in (
+        ("lonely", CELL),
+        ("lonely, inner layers", f"{CELL}-prune=lonely_inner"),
+        ("poorest 0.7 connections", f"{CELL}-prune.empty=0.7-prune=poorest"),
+    ):
+        row = by_way[way]
+        pruning = read_json(source / "prune" / folder / "metrics.json")
+        report = read_json(source / "structure" / folder / "metrics.json")
+        assert row.removed == pruning["removed_total"]
+        assert row.connected == pruning["connected_after"] == report["pruned"]["connected"]
+        assert row.empty == report["pruned"]["zero_vectors"]["percent"]
+        (name,) = (
+            path.name
+            for path in (source / "evaluate").iterdir()
+            if sorted(set(path.name.split("-")) - {"attack.images=5"}) == sorted(folder.split("-"))
+        )
+        found = read_json(source / "evaluate" / name / "metrics.json")
+        assert row.accuracy == found["pruned"]["clean"]["accuracy"]
+        assert rows[0].accuracy == found["trained"]["clean"]["accuracy"]
+        assert rows[0].empty == report["trained"]["zero_vectors"]["percent"]
+
+
+def test_what_was_made_from_another_network_is_left_out(source, tmp_path):
+    copy = tmp_path / "quick"
+    shutil.copytree(source, copy)
+    weights = copy / "prune" / CELL / "weights.safetensors"
+    (copy / "prune" / CELL / "manifest.json").rename(tmp_path / "manifest.json")
+    assert "lonely" not in [row.way for row in prunings(copy, [CELL])]
+    (tmp_path / "manifest.json").rename(copy / "prune" / CELL / "manifest.json")
+    assert "lonely" in [row.way for row in prunings(copy, [CELL])]
+    model, spec = load_network(copy / "train" / CELL / "weights.safetensors")
+    weights = copy / "train" / CELL / "weights.safetensors"
+    (copy / "train" / CELL / "manifest.json").unlink()
+    model.theta.data.mul_(2)
+    save_network(weights, model, spec=spec)
+    assert list(prunings(copy, [CELL])) == []
+
+
+def test_a_table_and_a_picture_where_several_ways_were_tried(source, tmp_path):
+    text = write_prunings(source, [CELL], tmp_path / "tables", tmp_path / "figures")
+    lines = text.splitlines()
+    assert lines[0] == "# Ways of pruning"
+    assert sum(CELL in line for line in lines) == 5
+    assert len(read_json(tmp_path / "tables" / f"{NAME}.json")) == 5
+    assert (tmp_path / "figures" / f"{NAME}.png").is_file()
+
+
+def test_nothing_where_one_way_was_tried(source, tmp_path):
+    copy = tmp_path / "quick"
+    for stage in ("train", "prune", "structure"):
+        shutil.copytree(source / stage / CELL, copy / stage / CELL)
+    evaluated = f"{CELL}-attack.images=5"
+    shutil.copytree(source / "evaluate" / evaluated, copy / "evaluate" / evaluated)
+    assert len(list(prunings(copy, [CELL]))) == 2
+    assert write_prunings(copy, [CELL], tmp_path / "tables", tmp_path / "figures") is None
+    assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "expected"),
+    [
+        ({"name": "lonely"}, True, "lonely"),  # older results name nothing else of it
+        (
+            {"name": "poorest", "empty": 0.4, "order": "strength", "finetune": {"epochs": 1}},
+            True,
+            "poorest 0.4 strength, 1 more epoch",
+        ),
+        (
+            {"name": "poorest", "empty": 0.4, "finetune": {"epochs": 2}},
+            False,
+            "poorest, 2 more epochs",
+        ),
+    ],
+)
+def test_words(asked, own, expected):
+    assert words({"layers": "all", "reestimate_batchnorm": False, **asked}, own=own) == expected
+
+
+def test_the_picture_has_a_colour_for_each_network(tmp_path):
+    def row(network, family, empty, accuracy):
+        return Pruned(network, family, family, 0, 0, empty, accuracy)
+
+    rows = [row("a", "as trained", 2, 80), row("a", "x", 10, 60), row("a", "x", 20, 40)]
+    rows += [row("b", "as trained", 5, 81), row("b", "x", 30, 70)]
+    pixels = pruning_plot(rows, path=tmp_path / "one.png")
+    again = pruning_plot(rows, path=tmp_path / "two.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert np.array_equal(pixels, again)
+    read = (255 * imread(tmp_path / "one.png")[..., :3]).round().astype(np.uint8)
+    for colour in ((0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00)):
+        assert (read == colour).all(-1).sum() > 50
