@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rewire.engine.choice import set_engine
+from rewire.models.factory import build_model
 from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.pruning.batchnorm import reestimate_batchnorm
@@ -125,3 +127,16 @@ def test_a_network_without_batchnorm_is_left_alone():
     reestimate_batchnorm(model, make_batches())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_the_sparse_engine_gives_the_same_statistics():
+    sets = [torch.rand(40, 3, 32, 32, generator=generator(2, "test", i)) for i in range(3)]
+    found = []
+    for engine in ("dense", "sparse"):
+        model = build_model("vgg11", width=0.2, sparsity=0.9, seed=0).eval()
+        assert set_engine(engine, model, torch.device("cpu")) == engine
+        reestimate_batchnorm(model, [(x,) for x in sets])
+        found.append({n: b.clone() for n, b in model.named_buffers() if "running" in n})
+        assert not any(norm.training for norm in model.modules() if isinstance(norm, BatchNorm2d))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)

@@ -24,9 +24,10 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[Sequence[Tensor]]) 
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
-        norm.momentum = None  # cumulative average
     try:
-        for x, *_ in batches:
+        for number, (x, *_) in enumerate(batches, start=1):
+            for norm in norms:  # PyTorch's cumulative average by hand: the engine follows it, too
+                norm.momentum = 1 / number
             model(x)
     finally:
         for norm, (training, momentum) in zip(norms, before, strict=True):

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from rewire.data.batches import EvalBatches
 from rewire.data.load import load_images
+from rewire.engine.choice import set_engine
 from rewire.files import write_json
 from rewire.models.artifact import description, save_network
 from rewire.models.plain import open_network
@@ -41,6 +42,7 @@ def prune(cell: Cell[Configuration]) -> list[str]:
         model = finetuned(cell, model)
     if options.reestimate_batchnorm:
         training, _, _ = load_images(cell.config.data)
+        set_engine(cell.config.trainer.engine, model, torch.device("cpu"))
         reestimate_batchnorm(model, EvalBatches(training, batch_size=500))
     total = sum(removed.values())
     connected = sum(map(count, weights.values()))
