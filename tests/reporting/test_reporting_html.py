@@ -187,7 +187,10 @@ def test_a_sweep_s_page_has_its_numbers_and_names_what_was_not_run():
     ]
     assert labels == ["99 % natural", "95 % natural", "about 99 % natural, pruned"]
     (key,) = page.with_class("key", within=figure)
-    assert "Not run here: 95 % TRADES; about 95 % TRADES, pruned; vector (ours)." in key["text"]
+    assert (
+        "Not run here: 95 % TRADES; about 95 % TRADES, pruned; vector (ours); gathered (ours)."
+        in key["text"]
+    )
     assert "not run" not in figure["text"]
     (sanity,) = page.all("p", id="sanity")
     assert "It was not examined" in sanity["text"]
