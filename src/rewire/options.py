@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     Shares = Sequence[float]  # a default is a tuple
 else:
     Shares = list[Share]
-Metric = Literal["euclidean", "eq3"]
+Metric = Literal["euclidean", "eq3", "matrix"]
 Ties = Literal["random", "first", "same_vector"]
 HeadScale = Literal["as_coded", "sum"]
 Epsilon = Some

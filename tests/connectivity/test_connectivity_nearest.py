@@ -16,9 +16,11 @@ from rewire.rng import generator
 
 
 def distances(metric: str, source: int, entries: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if metric == "matrix":
+        shape = (shape[0], int(np.prod(shape[1:])))
     p = np.array(np.unravel_index(source, shape))
     q = np.stack(np.unravel_index(entries, shape), axis=-1)
-    if metric == "euclidean":
+    if metric != "eq3":
         return ((p - q) ** 2).sum(axis=1)
     return np.abs(p**2 - q**2).sum(axis=1)
 

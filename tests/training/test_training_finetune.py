@@ -31,7 +31,7 @@ def pruned():
     for weight in weights.values():
         weight[..., ::3] = 0
     model.set_weights(weights)
-    return model
+    return model.eval()  # as one that was loaded
 
 
 def tuned(pruned, folder, *, epochs, options=OPTIONS, state="a"):

@@ -33,7 +33,8 @@ class Search:
 
     Attributes:
         metric: `euclidean`, or `eq3`: Σ|p² − χ²| over the (zero-based) coordinates, as Equation 3
-            of the thesis prints.
+            of the thesis prints; or `matrix`: Euclid's distance in the matrix of outputs × vectors,
+            in which half of the direct neighbours are in the same vector (of a kernel, a quarter).
         ties: which of several equally near entries: `random`; `first` in the order in which the
             reference stores a layer, input position by input position with the outputs innermost;
             or `same_vector`: one of the source's own vector if there is one, else random.
@@ -67,7 +68,7 @@ def nearest_unconnected(
     Returns:
         (n,) distinct indices in the flat parameter.
     """
-    places = Places.of(tuple(layers), theta.device)
+    places = Places.of(tuple(layers), theta.device, matrices=search.metric == "matrix")
     order = torch.arange(len(sources), device=theta.device)
     target = torch.empty_like(order)
     asking, held, by = order, order[:0], order[:0]
@@ -118,7 +119,7 @@ had, and the least distance that anything not looked at can have, (S,) or one fo
 def _looks(theta, places, *, search: Search, generator) -> Iterator[tuple[int, Look]]:
     """Where to look, outwards until the whole layer has been seen: (number of candidates, look)."""
     around = partial(_look_around, theta=theta, places=places, metric=search.metric)
-    if search.metric == "euclidean" and search.ties == "random":
+    if search.metric != "eq3" and search.ties == "random":
         # Drawing one of several equally near entries until one can be had is the same as drawing
         # among those that can be had, and the first draws nearly always hit.
         guess = partial(_look_beside, theta=theta, places=places, generator=generator)
@@ -154,14 +155,14 @@ def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tenso
         index = index + offset * strides[axis]
         if metric == "eq3":
             distance = distance + (at.square() - centre[axis].square()).abs()
-    if metric == "euclidean":
+    if metric != "eq3":
         distance = shell.lengths.to(source.device)
     # Where there is no entry, the source itself stands in: it is connected.
     index = torch.where(inside, index, source)
     free = theta.index_select(0, index.view(-1)).view_as(index) <= 0
     distance = torch.where(free, distance, FAR)
     # Shells go outwards: what is found in one is nearer than everything beyond.
-    bound = FAR if metric == "euclidean" else _bound_outside(centre, sizes, shell.half_width)
+    bound = FAR if metric != "eq3" else _bound_outside(centre, sizes, shell.half_width)
     return index, distance, bound
 
 
@@ -173,7 +174,7 @@ def _look_everywhere(source, *, theta, places, metric) -> tuple[Tensor, Tensor, 
     same_layer = places.layer_of(index) == number
     distance = torch.zeros_like(same_layer, dtype=torch.int64)
     for p, q in zip(places.coordinates(source)[0], places.coordinates(index)[0], strict=True):
-        distance += (q - p).square() if metric == "euclidean" else (q.square() - p.square()).abs()
+        distance += (q - p).square() if metric != "eq3" else (q.square() - p.square()).abs()
     return index, torch.where(same_layer, distance, FAR), FAR
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -39,8 +39,12 @@ class Places:
 
     @staticmethod
     @lru_cache(maxsize=16)
-    def of(layers: tuple[SparseLayer, ...], device: torch.device) -> Places:
-        """The tables of `layers` on `device`."""
+    def of(
+        layers: tuple[SparseLayer, ...], device: torch.device, *, matrices: bool = False
+    ) -> Places:
+        """The tables of `layers` on `device`; as `matrices` all have two axes, (out, vectors)."""
+        if matrices:
+            layers = tuple(replace(x, shape=(x.fan_out, x.vectors)) for x in layers)
         axes = max(len(layer.shape) for layer in layers)
         shapes = [
             layer.shape[:1] + (1,) * (axes - len(layer.shape)) + layer.shape[1:] for layer in layers

@@ -35,13 +35,13 @@ def shells_of(sizes: tuple[int, ...], metric: str) -> tuple[Shell, ...]:
         metric: see `Search`.
     """
     shells, inner = [], 0
-    for step in SQUARED_RADII if metric == "euclidean" else HALF_WIDTHS:
-        half_width = math.isqrt(step) if metric == "euclidean" else step
+    for step in HALF_WIDTHS if metric == "eq3" else SQUARED_RADII:
+        half_width = step if metric == "eq3" else math.isqrt(step)
         reach = [min(half_width, size - 1) for size in sizes]
         offsets = torch.tensor(list(itertools.product(*(range(-r, r + 1) for r in reach))))
         lengths = offsets.square().sum(-1)
         chosen = lengths > inner
-        if metric == "euclidean":
+        if metric != "eq3":
             chosen &= lengths <= step
             inner = step
         if chosen.any():

@@ -52,5 +52,5 @@ def finetune(
         checkpoints=checkpoints,
         tracker=tracker,
         report=report,
-        start=MaskedNetwork.of(model),
+        start=MaskedNetwork.of(model).train(),  # Lightning would leave it as it was loaded
     )

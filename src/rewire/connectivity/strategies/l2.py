@@ -29,7 +29,8 @@ def l2(
     """Sample n connected entries uniformly; each re-connects its nearest unconnected entry.
 
     Args:
-        metric: what is near; eq3 is the formula that the thesis prints.
+        metric: what is near; eq3 is the formula that the thesis prints, and matrix takes a kernel
+            as a matrix of outputs × vectors.
         ties: which of several equally near entries.
     """
 

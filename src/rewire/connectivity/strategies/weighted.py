@@ -29,7 +29,8 @@ def weighted(
     """The n entries with the largest θ, in that order, each re-connect their nearest one.
 
     Args:
-        metric: what is near; eq3 is the formula that the thesis prints.
+        metric: what is near; eq3 is the formula that the thesis prints, and matrix takes a kernel
+            as a matrix of outputs × vectors.
         ties: which of several equally near entries.
     """
 
