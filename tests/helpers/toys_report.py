@@ -20,15 +20,25 @@ from rewire.reporting.html.findings import tone
 from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
 from rewire.thesis.metrics import Examination
-from rewire.thesis.report.charts import sanity_gallery, training_gallery
+from rewire.thesis.prunings import rows_of
+from rewire.thesis.report.charts import pruning_gallery, sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
 from rewire.thesis.report.paired_table import Comparison, paired_rows, shown
+from rewire.thesis.report.pruning_figure import AS_TRAINED, Pruned
 
 CONF = Path(__file__).parents[2] / "conf"
 NOTE = "Quick profile: few images. Not comparable with the published numbers."
 STRATEGIES = ("random", "l2", "weighted")
 TRICKY = 'a doubt about </script><b> & "quotes"'
+PRUNINGS = [
+    Pruned("natural-s0.99-l2-seed0", AS_TRAINED, AS_TRAINED, 0, 1000, 7.5, 84.5),
+    Pruned("natural-s0.99-l2-seed0", "lonely", "lonely", 40, 960, 19.25, 58.5),
+    Pruned("natural-s0.99-l2-seed0", "poorest 0.3", "poorest", 90, 910, 30.0, 41.0),
+    Pruned("natural-s0.99-l2-seed0", "poorest 0.5", "poorest", 300, 700, 50.0, 22.0),
+    Pruned("natural-s0.99-random-seed0", AS_TRAINED, AS_TRAINED, 0, 1000, 2.0, 84.0),
+    Pruned("natural-s0.99-random-seed0", "lonely", "lonely", 60, 940, 9.5, 76.0),
+]
 PNG = bytes.fromhex("89504e470d0a1a0a")
 
 
@@ -157,6 +167,8 @@ def thesis() -> model.Thesis:
                 for training in trainings
             }
         ),
+        pruning=pruning_gallery(PRUNINGS),
+        ways=model.RowsView("thesis_prunings", "Ways of pruning", tuple(rows_of(PRUNINGS))),
         sanity=sanity_gallery({"trades-s0.95": audits}),
         checks=model.RowsView("checks", "Checks", ({"cell": "a", "flags": "none"},)),
         cells=model.RowsView(

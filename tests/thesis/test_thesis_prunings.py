@@ -7,12 +7,14 @@ import shutil
 import numpy as np
 import pytest
 from helpers.small import small
+from helpers.toys_report import PRUNINGS
 from matplotlib.image import imread
 
 from rewire.files import read_json
 from rewire.models.artifact import load_network, save_network
 from rewire.thesis import evaluate, prune, structure, train
 from rewire.thesis.prunings import NAME, prunings, words, write_prunings
+from rewire.thesis.report.charts import pruning_gallery
 from rewire.thesis.report.pruning_figure import Pruned, pruning_plot
 
 CELL = "natural-s0.9-random-seed0"
@@ -123,6 +125,18 @@ def test_nothing_where_one_way_was_tried(source, tmp_path):
 )
 def test_words(asked, own, expected):
     assert words({"layers": "all", "reestimate_batchnorm": False, **asked}, own=own) == expected
+
+
+def test_every_line_of_the_gallery_begins_at_the_trained_network():
+    gallery = pruning_gallery(PRUNINGS)
+    assert [group.key for group in gallery.groups] == [
+        *(("natural-s0.99-l2-seed0",), ("natural-s0.99-random-seed0",)),
+    ]
+    (((_, chart),),) = [panel.charts for panel in gallery.groups[0].panels]
+    assert [(s.label, s.x, s.y) for s in chart.series] == [
+        ("lonely", (7.5, 19.25), (84.5, 58.5)),
+        ("poorest", (7.5, 30.0, 50.0), (84.5, 41.0, 22.0)),
+    ]
 
 
 def test_the_picture_has_a_colour_for_each_network(tmp_path):

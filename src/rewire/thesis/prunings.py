@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rewire.structure.report import StructureReport
 from rewire.thesis.metrics import Evaluation, Pruning, Structure, Withstood
 from rewire.thesis.report.pruning_figure import AS_TRAINED, Pruned, pruning_plot
 
-NAME = "thesis_prunings"
+NAME, TITLE = "thesis_prunings", "Ways of pruning"
 COMMON = ("name", "layers", "reestimate_batchnorm", "finetune")  # of every method
 
 
@@ -100,10 +100,23 @@ def write_prunings(
     source: Path, networks: Sequence[str], tables: Path, figures: Path
 ) -> str | None:
     """Write the table and its picture; its Markdown, or None where only one way was tried."""
-    found = list(prunings(source, networks))
-    if len({one.way for one in found} - {AS_TRAINED}) < 2:
+    found = several(source, networks)
+    if not found:
         return None
-    rows = [
+    text = write_summary(rows_of(found), tables, NAME)[0].read_text(encoding="utf-8")
+    pruning_plot(found, path=figures / f"{NAME}.png")
+    return f"# {TITLE}\n\n{text}"
+
+
+def several(source: Path, networks: Sequence[str]) -> list[Pruned]:
+    """`prunings`, if more than one way was tried; else nothing."""
+    found = list(prunings(source, networks))
+    return found if len({one.way for one in found} - {AS_TRAINED}) > 1 else []
+
+
+def rows_of(found: Iterable[Pruned]) -> list[dict[str, Any]]:
+    """Rows of a table."""
+    return [
         {
             "network": one.network,
             "pruned by": one.way,
@@ -114,6 +127,3 @@ def write_prunings(
         }
         for one in found
     ]
-    text = write_summary(rows, tables, NAME)[0].read_text(encoding="utf-8")
-    pruning_plot(found, path=figures / f"{NAME}.png")
-    return f"# Ways of pruning\n\n{text}"

@@ -190,6 +190,8 @@ class Thesis:
     figures: tuple[Figure, ...]
     left_out: str
     training: Gallery
+    pruning: Gallery
+    ways: RowsView
     sanity: Gallery
     checks: RowsView
     cells: RowsView

@@ -20,11 +20,12 @@ from rewire.reporting.html.model import (
 )
 from rewire.reporting.html.tables import Location, TableView, table_view
 from rewire.reporting.table_spec import load_spec
+from rewire.thesis import prunings
 from rewire.thesis.document import NAME, THESIS
 from rewire.thesis.holdings import REWIRE, axes_of, finished, overview, shown_in, specifications
 from rewire.thesis.metrics import Examination
 from rewire.thesis.paired import comparisons
-from rewire.thesis.report.charts import sanity_gallery, training_gallery
+from rewire.thesis.report.charts import pruning_gallery, sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
 from rewire.thesis.report.paired_table import TITLE, explanation, paired_rows, shown
@@ -47,6 +48,7 @@ def read_thesis(state: Results) -> Thesis | None:
     pairs = paired_rows(comparisons(source, axes))
     examined = {name: examination_of(source, name) for name in finished(source, "audit")}
     audits = {name: found for name, found in examined.items() if found}  # others are outdated
+    ways = prunings.several(source, names)
     matrices, left_out = pack(source, names)
     return Thesis(
         note=profile.note.strip(),
@@ -65,6 +67,8 @@ def read_thesis(state: Results) -> Thesis | None:
         figures=figures(matrices),
         left_out=left_out,
         training=training_gallery(by_training(names, source)),
+        pruning=pruning_gallery(ways),
+        ways=RowsView(prunings.NAME, prunings.TITLE, tuple(prunings.rows_of(ways))),
         sanity=sanity_gallery(_grouped(audits)),
         checks=RowsView("checks", "What else was checked", tuple(_checks(audits))),
         cells=RowsView("cells", "All cells", tuple(overview(source, name) for name in names)),

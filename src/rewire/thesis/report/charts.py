@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from rewire.reporting.html.charts import Seeds, line
 from rewire.reporting.html.model import Chart, Gallery, Group, Panel, Series
 from rewire.thesis.metrics import Examination
+from rewire.thesis.report.pruning_figure import Pruned
 
 DENSITY = "density_"
 SWEEPS = {  # check of the examination → what it varies, in words and as label of the axis
@@ -59,6 +61,28 @@ def training_gallery(histories: Mapping[str, Mapping[str, Seeds]]) -> Gallery:
         shown = [Panel(tuple((n, c) for n, c in p.charts if c.series), p.choice) for p in panels]
         groups.append(Group((training,), tuple(panel for panel in shown if panel.charts)))
     return Gallery("training", ("training",), tuple(groups))
+
+
+def pruning_gallery(found: Iterable[Pruned]) -> Gallery:
+    """Accuracy over empty vectors: a chart per trained network, a line per family of ways.
+
+    Every line begins at the network as it was trained.
+    """
+    groups = []
+    for network, rows in groupby(found, key=lambda one: one.network):
+        trained, *ways = rows
+        families: dict[str, list[Pruned]] = {}
+        for one in ways:
+            families.setdefault(one.family, [trained]).append(one)
+        series = tuple(
+            Series(family, tuple(p.empty for p in points), tuple(p.accuracy for p in points))
+            for family, points in families.items()
+        )
+        chart = Chart(
+            "clean accuracy over empty vectors", "empty vectors, %", "clean accuracy, %", series
+        )
+        groups.append(Group((network,), (Panel((("", chart),)),)))
+    return Gallery("pruning", ("network",), tuple(groups))
 
 
 def sanity_gallery(audits: Mapping[str, Mapping[str, Examination]]) -> Gallery:
