@@ -8,7 +8,7 @@ It does not install by itself: its setup asks for pybind11 of the interpreter th
 Layers of more than 80 % sparsity take whatever of its two algorithms and the dense layer is
 fastest, as its own function chooses; the others stay dense. It computes in a process of its own:
 
-    python -m benchmarks.engine_sparseprop SPARSITY WIDTH BATCH_SIZE ROUNDS THREADS
+    python -m benchmarks.engine_sparseprop {compare|infer} SPARSITY WIDTH BATCH_SIZE ROUNDS THREADS
 """
 
 from __future__ import annotations
@@ -19,17 +19,31 @@ import importlib.util
 import io
 import json
 import sys
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.cells import run_python
-from benchmarks.engine_forms import CPU, LAYERS, on_engine, ordinary
+from benchmarks.engine_forms import (
+    CPU,
+    IMAGE,
+    LAYERS,
+    SEED,
+    calibrate,
+    folded,
+    on_engine,
+    ordinary,
+)
+from benchmarks.engine_inference import TOLERANCE as OF_LOGITS
+from benchmarks.engine_inference import repeated
 from benchmarks.harness import Row, measure
 from benchmarks.workload import training_batches
+from rewire.engine import Inference
 from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
+from rewire.rng import generator
 
 TOLERANCE = 1e-2  # of gradients: pools and ReLU flip by rounding
 
@@ -43,11 +57,23 @@ def sparseprop_missing() -> str | None:
 
 def sparseprop_rows(*, sparsity: float, width: float, batch_size: int, rounds: int) -> list[Row]:
     """Forward and backward pass in training mode, without an update; or why there are none."""
+    return _apart("compare", sparsity, width, batch_size, rounds)
+
+
+def sparseprop_inference(
+    *, sparsity: float, width: float, batch_size: int, rounds: int
+) -> list[Row]:
+    """Logits without a gradient, BatchNorm folded in; or why there are none."""
+    return _apart("infer", sparsity, width, batch_size, rounds)
+
+
+def _apart(what: str, sparsity: float, width: float, batch_size: int, rounds: int) -> list[Row]:
+    """The rows of `compare` or `infer` from a process of its own."""
     reason = sparseprop_missing()
     if reason is None:
         numbers = (sparsity, width, batch_size, rounds, torch.get_num_threads())
         try:
-            said = run_python("-m", "benchmarks.engine_sparseprop", *map(str, numbers))
+            said = run_python("-m", "benchmarks.engine_sparseprop", what, *map(str, numbers))
             return json.loads(said.splitlines()[-1])
         except InputError as error:
             reason = f"sparseprop not measured: {error}"
@@ -96,6 +122,30 @@ def compare(*, sparsity: float, width: float, batch_size: int, rounds: int) -> l
     return rows
 
 
+@torch.no_grad()
+def infer(*, sparsity: float, width: float, batch_size: int, rounds: int) -> list[Row]:
+    """Inference by both in turns, in a process that computes with SparseProp."""
+    model = on_engine(width=width, sparsity=sparsity)
+    calibrate(model, next(iter(training_batches(128, CPU)))[0])
+    x = torch.rand(batch_size, *IMAGE, generator=generator(SEED, "bench", batch_size))
+    peer, kept = sparsified(folded(ordinary(model, width=width)), x)
+    per = max(1, 16 // batch_size)  # so that a reading is of some milliseconds
+    tasks = {
+        "sparseprop": partial(repeated, peer.eval(), x, per),
+        "engine": partial(repeated, Inference(model), x, per),
+    }
+    timings = measure(tasks, rounds=rounds, warm_up=2)
+    milliseconds = {name: 1e3 * timing.median / per for name, timing in timings.items()}
+    expected, got = peer(x), Inference(model)(x)
+    equal = bool((got - expected).abs().max() <= OF_LOGITS * expected.abs().max())
+    return [
+        {"part": "sparseprop", "batch": batch_size, "form": name, "ms": milliseconds[name]}
+        | {"times sparseprop": milliseconds["sparseprop"] / milliseconds[name]}
+        | ({"kept dense": kept} if name == "sparseprop" else {"equal logits": equal})
+        for name in tasks
+    ]
+
+
 def sparsified(dense: nn.Module, x: Tensor) -> tuple[nn.Module, str]:
     """The network with SparseProp's layers, and which layers it left dense."""
     from sparseprop.utils import swap_modules_with_sparse
@@ -138,10 +188,10 @@ def same_gradients(model: SparseNetwork, peer: nn.Module) -> bool:
 
 
 def main() -> None:
-    sparsity, width, batch_size, rounds, threads = sys.argv[1:]
+    what, sparsity, width, batch_size, rounds, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     size = {"width": float(width), "batch_size": int(batch_size), "rounds": int(rounds)}
-    print(json.dumps(compare(sparsity=float(sparsity), **size)))
+    print(json.dumps({"compare": compare, "infer": infer}[what](sparsity=float(sparsity), **size)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ that density, and so on up to full vectors, the ideal of the thesis's Figure 2. 
 network of results/thesis/paper, with the layers that training gave it. "thin": ordinary dense
 networks with fewer channels. Forms: the sparse engine; PyTorch, dense, with BatchNorm folded in;
 the same without its empty vectors ("compacted": a matrix product with the inputs that are read);
-onnxruntime. "step": forward and backward pass of a training.
+onnxruntime. "step": forward and backward pass of a training. "sparseprop": inference of the random
+network by SparseProp, beside the engine in a process of their own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks.engine_forms import (
     ordinary,
 )
 from benchmarks.engine_inference import TOLERANCE, Predict, onnx_missing, onnx_predictor, repeated
+from benchmarks.engine_sparseprop import sparseprop_inference
 from benchmarks.harness import Row, judged, measure
 from benchmarks.workload import dense_network, training_batches
 from rewire.engine import Inference
@@ -123,6 +125,10 @@ def run(
             calibrate_once(network.model)
         rows = inference_rows(networks, thin=thin, batch_sizes=batch_sizes)
         rows += step_rows(networks, batch_size=step_batch)
+        for size, rounds in batch_sizes.items():
+            rows += sparseprop_inference(
+                sparsity=sparsity, width=width, batch_size=size, rounds=rounds
+            )
     return [*rows, *ratio_rows(rows, batch_sizes)]
 
 
