@@ -51,7 +51,7 @@ def emptied(weights, vectors):
 @pytest.mark.parametrize("empty", [0.0, 0.35, 0.8, 1.0])
 def test_poorest_equals_a_loop_over_vectors(seed, empty, order):
     weights, untouched = network(seed), network(seed)
-    pruned = PRUNINGS.build("poorest", empty=empty, order=order)(weights)
+    pruned = PRUNINGS.build("poorest", zero_vectors=empty, order=order)(weights)
     total = sum(matrix.shape[1] for matrix in columns(weights).values())
     before = sum(map(zero_vectors, weights.values()))
     asked = max(round(empty * total), before)
@@ -66,7 +66,7 @@ def test_poorest_begins_with_the_lonely_weights():
     weights = network()
     lonely = prune_lonely(weights)
     share = sum(map(zero_vectors, lonely.values())) / sum(w[0].size for w in weights.values())
-    np.testing.assert_equal(PRUNINGS.build("poorest", empty=share)(weights), lonely)
+    np.testing.assert_equal(PRUNINGS.build("poorest", zero_vectors=share)(weights), lonely)
 
 
 @pytest.mark.parametrize("order", ["connections", "strength"])
@@ -136,7 +136,7 @@ def test_what_moves_stays_with_its_output():
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [
-        ("poorest", "empty", 1.5),
+        ("poorest", "zero_vectors", 1.5),
         ("poorest", "order", "size"),
         ("sparser", "sparsity", 1),
         ("moved", "most", 0),
@@ -149,5 +149,5 @@ def test_a_value_that_is_not_allowed_is_named(name, option, value):
 
 def test_an_empty_layer_has_nothing_to_lose():
     weights = {"first": np.zeros((2, 3)), "last": np.eye(3)}
-    pruned = PRUNINGS.build("poorest", empty=0.6)(weights)
+    pruned = PRUNINGS.build("poorest", zero_vectors=0.6)(weights)
     assert sum(map(zero_vectors, pruned.values())) == 4

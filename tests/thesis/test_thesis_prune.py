@@ -35,7 +35,7 @@ def weights_of(path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("prune=poorest", "prune.empty=0.6"),
+        ("prune=poorest", "prune.zero_vectors=0.6"),
         ("prune=sparser", "prune.sparsity=0.95", "prune.layers=inner"),
         ("prune=moved", "prune.finetune.epochs=1"),
         ("prune=lonely", "prune.finetune.epochs=2", "prune.finetune.lr=0.05"),

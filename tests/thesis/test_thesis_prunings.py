@@ -21,8 +21,8 @@ CELL = "natural-s0.9-random-seed0"
 WAYS = (
     (),
     ("prune=lonely_inner",),
-    ("prune=poorest", "prune.empty=0.5"),
-    ("prune=poorest", "prune.empty=0.7"),
+    ("prune=poorest", "prune.zero_vectors=0.5"),
+    ("prune=poorest", "prune.zero_vectors=0.7"),
 )
 
 
@@ -46,20 +46,20 @@ def test_rows_have_the_numbers_of_the_stages(source):
     assert sorted(row.way for row in rows[1:]) == [
         *("lonely", "lonely, inner layers", "poorest 0.5 connections", "poorest 0.7 connections"),
     ]
-    assert [row.empty for row in rows[1:]] == sorted(row.empty for row in rows[1:])
+    assert [row.zero_vectors for row in rows[1:]] == sorted(row.zero_vectors for row in rows[1:])
     assert {row.network for row in rows} == {CELL}
     by_way = {row.way: row for row in rows}
     for way, folder in (
         ("lonely", CELL),
         ("lonely, inner layers", f"{CELL}-prune=lonely_inner"),
-        ("poorest 0.7 connections", f"{CELL}-prune.empty=0.7-prune=poorest"),
+        ("poorest 0.7 connections", f"{CELL}-prune.zero_vectors=0.7-prune=poorest"),
     ):
         row = by_way[way]
         pruning = read_json(source / "prune" / folder / "metrics.json")
         report = read_json(source / "structure" / folder / "metrics.json")
         assert row.removed == pruning["removed_total"]
         assert row.connected == pruning["connected_after"] == report["pruned"]["connected"]
-        assert row.empty == report["pruned"]["zero_vectors"]["percent"]
+        assert row.zero_vectors == report["pruned"]["zero_vectors"]["percent"]
         (name,) = (
             path.name
             for path in (source / "evaluate").iterdir()
@@ -68,7 +68,7 @@ def test_rows_have_the_numbers_of_the_stages(source):
         found = read_json(source / "evaluate" / name / "metrics.json")
         assert row.accuracy == found["pruned"]["clean"]["accuracy"]
         assert rows[0].accuracy == found["trained"]["clean"]["accuracy"]
-        assert rows[0].empty == report["trained"]["zero_vectors"]["percent"]
+        assert rows[0].zero_vectors == report["trained"]["zero_vectors"]["percent"]
 
 
 def test_what_was_made_from_another_network_is_left_out(source, tmp_path):
@@ -112,12 +112,17 @@ def test_nothing_where_one_way_was_tried(source, tmp_path):
     [
         ({"name": "lonely"}, True, "lonely"),  # older results name nothing else of it
         (
-            {"name": "poorest", "empty": 0.4, "order": "strength", "finetune": {"epochs": 1}},
+            {
+                "name": "poorest",
+                "zero_vectors": 0.4,
+                "order": "strength",
+                "finetune": {"epochs": 1},
+            },
             True,
             "poorest 0.4 strength, 1 more epoch",
         ),
         (
-            {"name": "poorest", "empty": 0.4, "finetune": {"epochs": 2}},
+            {"name": "poorest", "zero_vectors": 0.4, "finetune": {"epochs": 2}},
             False,
             "poorest, 2 more epochs",
         ),

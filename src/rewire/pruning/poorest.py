@@ -52,7 +52,7 @@ def ranking(weights: Mapping[str, np.ndarray], order: str) -> Ranking:
 def without(
     weights: Mapping[str, np.ndarray], ranked: Ranking, number: int
 ) -> dict[str, np.ndarray]:
-    """Copies of the weights in which the first `number` vectors of a ranking are empty."""
+    """Copies of the weights in which the first `number` vectors of a ranking are emptied."""
     pruned = {name: weight.copy() for name, weight in weights.items()}
     for place, weight in enumerate(pruned.values()):
         mine = ranked.vector[:number][ranked.layer[:number] == place]
@@ -64,14 +64,14 @@ def without(
 def prune_poorest(
     weights: Mapping[str, np.ndarray],
     *,
-    empty: Share = 0.3,
+    zero_vectors: Share = 0.3,
     order: Literal["connections", "strength"] = "connections",
 ) -> dict[str, np.ndarray]:
-    """Empty the poorest vectors until a share of all vectors is empty.
+    """Empty the poorest vectors until a share of all vectors are zero vectors.
 
     Args:
         weights: name → weight (out, kh, kw, in) or (out, in), in network order; not changed.
-        empty: share of the vectors that are empty afterwards; no fewer than before.
+        zero_vectors: their share of all vectors afterwards; no fewer than before.
         order: what makes a vector poor, few connections or little weight.
 
     Returns:
@@ -80,7 +80,7 @@ def prune_poorest(
     ranked = ranking(weights, order)
     vectors = sum(as_matrix(weight).shape[1] for weight in weights.values())
     before = vectors - len(ranked.vector)
-    return without(weights, ranked, max(0, round(empty * vectors) - before))
+    return without(weights, ranked, max(0, round(zero_vectors * vectors) - before))
 
 
 @PRUNINGS.register("sparser")

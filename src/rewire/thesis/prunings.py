@@ -1,4 +1,4 @@
-"""Ways of pruning trained networks, beside each other: accuracy against empty vectors."""
+"""Ways of pruning trained networks, beside each other: accuracy against zero vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMON = ("name", "layers", "reestimate_batchnorm", "finetune")  # of every meth
 
 
 def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
-    """Trained networks and all ways of pruning them that were examined, by their empty vectors.
+    """Trained networks and all ways of pruning them that were examined, by their zero vectors.
 
     What belongs together is known by the hashes of the networks, not by names: an evaluation may
     have options of its own. What was made from a network that is no longer there is left out.
@@ -48,7 +48,9 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
                         *(vectors.pruned, judged.pruned),
                     ),
                 }
-        yield from sorted(found, key=lambda one: (one.family != AS_TRAINED, one.empty, one.way))
+        yield from sorted(
+            found, key=lambda one: (one.family != AS_TRAINED, one.zero_vectors, one.way)
+        )
 
 
 def _folders(source: Path, stage: str) -> list[Path]:
@@ -77,7 +79,7 @@ def _row(
         family=words(asked, own=False) if asked else AS_TRAINED,
         removed=removed,
         connected=structure.connected,
-        empty=structure.zero_vectors.percent,
+        zero_vectors=structure.zero_vectors.percent,
         accuracy=judged.clean.accuracy,
     )
 
@@ -122,7 +124,7 @@ def rows_of(found: Iterable[Pruned]) -> list[dict[str, Any]]:
             "pruned by": one.way,
             "connections removed": one.removed,
             "weights left": one.connected,
-            "empty vectors %": one.empty,
+            "zero vectors %": one.zero_vectors,
             "accuracy %": one.accuracy,
         }
         for one in found

@@ -64,7 +64,7 @@ def training_gallery(histories: Mapping[str, Mapping[str, Seeds]]) -> Gallery:
 
 
 def pruning_gallery(found: Iterable[Pruned]) -> Gallery:
-    """Accuracy over empty vectors: a chart per trained network, a line per family of ways.
+    """Accuracy over zero vectors: a chart per trained network, a line per family of ways.
 
     Every line begins at the network as it was trained.
     """
@@ -75,11 +75,11 @@ def pruning_gallery(found: Iterable[Pruned]) -> Gallery:
         for one in ways:
             families.setdefault(one.family, [trained]).append(one)
         series = tuple(
-            Series(family, tuple(p.empty for p in points), tuple(p.accuracy for p in points))
+            Series(family, tuple(p.zero_vectors for p in points), tuple(p.accuracy for p in points))
             for family, points in families.items()
         )
         chart = Chart(
-            "clean accuracy over empty vectors", "empty vectors, %", "clean accuracy, %", series
+            "clean accuracy over zero vectors", "zero vectors, %", "clean accuracy, %", series
         )
         groups.append(Group((network,), (Panel((("", chart),)),)))
     return Gallery("pruning", ("network",), tuple(groups))

@@ -1,4 +1,4 @@
-"""Accuracy against empty vectors, for ways of pruning trained networks."""
+"""Accuracy against zero vectors, for ways of pruning trained networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pruned:
         way: in words.
         family: the same without what the method is told, so that its points are one line.
         removed, connected: connections that went, and weights that are left.
-        empty: vectors without a connection, in percent.
+        zero_vectors: their share, in percent.
         accuracy: on clean test images, in percent.
     """
 
@@ -33,7 +33,7 @@ class Pruned:
     family: str
     removed: int
     connected: int
-    empty: float
+    zero_vectors: float
     accuracy: float
 
 
@@ -57,7 +57,7 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
         return networks.index(row.network), families.index(row.family)
 
     for (network, family), group in groupby(sorted(rows, key=place), key=place):
-        points = sorted((row.empty, row.accuracy) for row in group)
+        points = sorted((row.zero_vectors, row.accuracy) for row in group)
         axes.plot(
             *zip(*points, strict=True),
             color=BARS[network % len(BARS)],
@@ -74,7 +74,7 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
         axes.plot([], [], "k", linestyle="none", marker=MARKERS[i % len(MARKERS)], label=name)[0]
         for i, name in enumerate(families)
     ]
-    axes.set_xlabel("empty vectors, %")
+    axes.set_xlabel("zero vectors, %")
     axes.set_ylabel("clean accuracy, %")
     axes.grid(alpha=0.3)
     figure.legend(handles=[*colours, *shapes], loc="outside right upper", fontsize=8)
