@@ -86,8 +86,9 @@ def _row(
 
 def words(asked: Mapping[str, Any], *, own: bool) -> str:
     """A configured way of pruning, as short as it can be said; with the method's `own` options."""
-    values = [f"{value}" for option, value in asked.items() if own and option not in COMMON]
-    parts = [" ".join([asked["name"], *values])]
+    values = [value for option, value in asked.items() if own and option not in COMMON]
+    numbers_first = sorted(values, key=lambda value: isinstance(value, str))
+    parts = [" ".join([asked["name"], *map(str, numbers_first)])]
     if asked["layers"] != "all":
         parts.append(f"{asked['layers']} layers")
     if asked["reestimate_batchnorm"]:
