@@ -93,9 +93,9 @@ def words(asked: Mapping[str, Any], *, own: bool) -> str:
         parts.append(f"{asked['layers']} layers")
     if asked["reestimate_batchnorm"]:
         parts.append("BatchNorm anew")
-    epochs = (asked.get("finetune") or {"epochs": 0})["epochs"]  # older results name none
-    if epochs:
-        parts.append(f"{epochs} more epoch{'s' if epochs > 1 else ''}")
+    tuned = asked.get("finetune") or {"epochs": 0}  # older results name none
+    if epochs := tuned["epochs"]:
+        parts.append(f"{epochs} more epoch{'s' if epochs > 1 else ''} at {tuned['lr']:g}")
     return ", ".join(parts)
 
 
