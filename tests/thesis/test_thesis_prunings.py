@@ -108,7 +108,7 @@ def test_nothing_where_one_way_was_tried(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "own", "expected"),
+    ("asked", "numbers", "expected"),
     [
         ({"name": "lonely"}, True, "lonely"),  # older results name nothing else of it
         (
@@ -122,14 +122,22 @@ def test_nothing_where_one_way_was_tried(source, tmp_path):
             "poorest 0.4 strength, 1 more epoch at 0.01",
         ),
         (
-            {"name": "poorest", "zero_vectors": 0.4, "finetune": {"epochs": 2, "lr": 3e-3}},
+            {
+                "name": "poorest",
+                "share": 0.4,
+                "order": "strength",
+                "finetune": {"epochs": 2, "lr": 3e-3},
+            },
             False,
-            "poorest, 2 more epochs at 0.003",
+            "poorest strength, 2 more epochs at 0.003",
         ),
     ],
 )
-def test_words(asked, own, expected):
-    assert words({"layers": "all", "reestimate_batchnorm": False, **asked}, own=own) == expected
+def test_words(asked, numbers, expected):
+    assert (
+        words({"layers": "all", "reestimate_batchnorm": False, **asked}, numbers=numbers)
+        == expected
+    )
 
 
 def test_every_line_of_the_gallery_begins_at_the_trained_network():

@@ -75,8 +75,8 @@ def _row(
     assert judged is not None
     return Pruned(
         network=network,
-        way=words(asked, own=True) if asked else AS_TRAINED,
-        family=words(asked, own=False) if asked else AS_TRAINED,
+        way=words(asked, numbers=True) if asked else AS_TRAINED,
+        family=words(asked, numbers=False) if asked else AS_TRAINED,
         removed=removed,
         connected=structure.connected,
         zero_vectors=structure.zero_vectors.percent,
@@ -84,11 +84,12 @@ def _row(
     )
 
 
-def words(asked: Mapping[str, Any], *, own: bool) -> str:
-    """A configured way of pruning, as short as it can be said; with the method's `own` options."""
-    values = [value for option, value in asked.items() if own and option not in COMMON]
-    numbers_first = sorted(values, key=lambda value: isinstance(value, str))
-    parts = [" ".join([asked["name"], *map(str, numbers_first)])]
+def words(asked: Mapping[str, Any], *, numbers: bool) -> str:
+    """A configured way of pruning, as short as it can be said, with or without its numbers."""
+    own = [value for option, value in asked.items() if option not in COMMON]
+    choices = [value for value in own if isinstance(value, str)]
+    values = [f"{value}" for value in own if numbers and not isinstance(value, str)]
+    parts = [" ".join([asked["name"], *values, *choices])]
     if asked["layers"] != "all":
         parts.append(f"{asked['layers']} layers")
     if asked["reestimate_batchnorm"]:

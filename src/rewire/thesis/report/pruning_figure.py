@@ -22,7 +22,7 @@ class Pruned:
     Attributes:
         network: name of the trained cell.
         way: in words.
-        family: the same without what the method is told, so that its points are one line.
+        family: the same without the method's numbers, so that its points are one line.
         removed, connected: connections that went, and weights that are left.
         zero_vectors: their share, in percent.
         accuracy: on clean test images, in percent.
