@@ -12,7 +12,7 @@ import numpy as np
 from rewire.reporting.canvas import BARS, new_figure, save_figure
 
 AS_TRAINED = "as trained"
-MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPX*<>dph8"
 
 
 @dataclass(frozen=True)
