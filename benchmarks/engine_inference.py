@@ -57,7 +57,7 @@ def inference_rows(
 def _batch_rows(
     predictors: Mapping[str, Predict], x: Tensor, *, sparsity: float, rounds: int
 ) -> list[Row]:
-    per = max(1, 16 // len(x))  # so that a reading is of some milliseconds
+    per = times_per_reading(len(x))
     slow = [] if fast_storage() == "bf16" else [n for n in predictors if n.startswith("dense bf16")]
     tasks = {name: partial(repeated, predict, x, per) for name, predict in predictors.items()}
     every = dict.fromkeys(slow, ONCE)
@@ -77,6 +77,11 @@ def _batch_rows(
             row["equal logits"] = bool(error <= TOLERANCE * expected.abs().max())
         rows.append(row)
     return rows
+
+
+def times_per_reading(images: int) -> int:
+    """How often to predict so that a reading is of some milliseconds."""
+    return max(1, 16 // images)
 
 
 def repeated(predict: Predict, x: Tensor, times: int) -> None:

@@ -37,7 +37,7 @@ from benchmarks.engine_forms import (
     ordinary,
 )
 from benchmarks.engine_inference import TOLERANCE as OF_LOGITS
-from benchmarks.engine_inference import repeated
+from benchmarks.engine_inference import repeated, times_per_reading
 from benchmarks.harness import Row, measure
 from benchmarks.workload import training_batches
 from rewire.engine import Inference
@@ -129,14 +129,12 @@ def infer(*, sparsity: float, width: float, batch_size: int, rounds: int) -> lis
     calibrate(model, next(iter(training_batches(128, CPU)))[0])
     x = torch.rand(batch_size, *IMAGE, generator=generator(SEED, "bench", batch_size))
     peer, kept = sparsified(folded(ordinary(model, width=width)), x)
-    per = max(1, 16 // batch_size)  # so that a reading is of some milliseconds
-    tasks = {
-        "sparseprop": partial(repeated, peer.eval(), x, per),
-        "engine": partial(repeated, Inference(model), x, per),
-    }
+    forms = {"sparseprop": peer.eval(), "engine": Inference(model)}
+    per = times_per_reading(batch_size)
+    tasks = {name: partial(repeated, predict, x, per) for name, predict in forms.items()}
     timings = measure(tasks, rounds=rounds, warm_up=2)
     milliseconds = {name: 1e3 * timing.median / per for name, timing in timings.items()}
-    expected, got = peer(x), Inference(model)(x)
+    expected, got = (predict(x) for predict in forms.values())
     equal = bool((got - expected).abs().max() <= OF_LOGITS * expected.abs().max())
     return [
         {"part": "sparseprop", "batch": batch_size, "form": name, "ms": milliseconds[name]}

@@ -35,7 +35,14 @@ from benchmarks.engine_forms import (
     on_threads,
     ordinary,
 )
-from benchmarks.engine_inference import TOLERANCE, Predict, onnx_missing, onnx_predictor, repeated
+from benchmarks.engine_inference import (
+    TOLERANCE,
+    Predict,
+    onnx_missing,
+    onnx_predictor,
+    repeated,
+    times_per_reading,
+)
 from benchmarks.engine_sparseprop import sparseprop_inference
 from benchmarks.harness import Row, judged, measure
 from benchmarks.workload import dense_network, training_batches
@@ -198,7 +205,7 @@ def inference_rows(
         rows: list[Row] = [] if reason is None else [{"part": "inference", "note": reason}]
         for size, rounds in batch_sizes.items():
             x = torch.rand(size, *IMAGE, generator=generator(SEED, "bench", size))
-            per = max(1, 16 // size)  # so that a reading is of some milliseconds
+            per = times_per_reading(size)
             tasks = {key: partial(repeated, f, x, per) for key, (f, _) in forms.items()}
             timings = measure(tasks, rounds=rounds, warm_up=2)
             milliseconds = {key: 1e3 * t.median / per for key, t in timings.items()}

@@ -39,9 +39,10 @@ def move_lonely(weights: Mapping[str, np.ndarray], *, most: Count = 1) -> dict[s
 
 def _move(matrix: np.ndarray, most: int) -> None:
     """Move within one layer (fan_out, vectors), in place."""
-    counts = connected(matrix).sum(axis=0)
+    there = connected(matrix)
+    counts = there.sum(axis=0)
     poor = (counts > 0) & (counts <= most)
-    outputs, vectors = (connected(matrix) & poor).nonzero()
+    outputs, vectors = (there & poor).nonzero()
     signs = np.sign(matrix[outputs, vectors])
     matrix[:, poor] = 0
     for output, sign in zip(outputs, signs, strict=True):

@@ -37,11 +37,12 @@ def ranking(weights: Mapping[str, np.ndarray], order: str) -> Ranking:
     """
     layers, vectors, counts, strengths = [], [], [], []
     for number, weight in enumerate(weights.values()):
-        living = vector_counts(weight).nonzero()[0]
+        connections = vector_counts(weight)
+        living = connections.nonzero()[0]
         strength = np.abs(as_matrix(weight)[:, living]).sum(axis=0, dtype=np.float64)
         layers.append(np.full(len(living), number))
         vectors.append(living)
-        counts.append(vector_counts(weight)[living])
+        counts.append(connections[living])
         strengths.append(strength / strength.mean() if len(living) else strength)
     layer, vector, count, strength = map(np.concatenate, (layers, vectors, counts, strengths))
     keys = (strength, count) if order == "connections" else (strength,)

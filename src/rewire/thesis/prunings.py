@@ -29,39 +29,42 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
         source: outputs of one profile.
         networks: names of trained cells, in the order that is wanted.
     """
-    evaluations = {_inputs(path)["prune"]: path for path in _folders(source, "evaluate")}
-    structures = {_inputs(path)["prune"]: path for path in _folders(source, "structure")}
-    pruned = [(_inputs(path).get("train"), path) for path in _folders(source, "prune")]
+    evaluations, structures = (_by_pruned(source, stage) for stage in ("evaluate", "structure"))
+    pruned = list(_finished(source, "prune"))
     for network in networks:
         trained = content_hash(source / "train" / network / WEIGHTS)
         found = set()
-        for path in (path for made_from, path in pruned if made_from == trained):
+        for path, config in pruned:
+            if _inputs(config).get("train") != trained:
+                continue
             digest = content_hash(path / WEIGHTS)
             if digest in evaluations and digest in structures:
                 judged = Evaluation.read(evaluations[digest] / METRICS)
                 vectors = Structure.read(structures[digest] / METRICS)
-                asked = read_config(path)["prune"]
+                removed = Pruning.read(path / METRICS).removed_total
                 found |= {
                     _row(network, None, 0, vectors.trained, judged.trained),
-                    _row(
-                        *(network, asked, Pruning.read(path / METRICS).removed_total),
-                        *(vectors.pruned, judged.pruned),
-                    ),
+                    _row(network, config["prune"], removed, vectors.pruned, judged.pruned),
                 }
         yield from sorted(
             found, key=lambda one: (one.family != AS_TRAINED, one.zero_vectors, one.way)
         )
 
 
-def _folders(source: Path, stage: str) -> list[Path]:
-    """Finished results of a stage that have a pruned network, the standard ones last."""
-    names = sorted(finished(source, stage), key=len, reverse=True)
-    folders = (source / stage / name for name in names)
-    return [path for path in folders if stage == "prune" or "prune" in _inputs(path)]
+def _finished(source: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Folder and configuration of a stage's finished results, the standard ones last."""
+    for name in sorted(finished(source, stage), key=len, reverse=True):
+        yield source / stage / name, read_config(source / stage / name)
 
 
-def _inputs(folder: Path) -> Mapping[str, str]:
-    return read_config(folder).get("inputs") or {}
+def _by_pruned(source: Path, stage: str) -> dict[str, Path]:
+    """Hash of a pruned network → folder of the result that a stage has of it."""
+    inputs = ((_inputs(config), path) for path, config in _finished(source, stage))
+    return {found["prune"]: path for found, path in inputs if "prune" in found}
+
+
+def _inputs(config: Mapping[str, Any]) -> Mapping[str, str]:
+    return config.get("inputs") or {}
 
 
 def _row(
