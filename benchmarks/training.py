@@ -203,6 +203,7 @@ def train_in_lightning(
         momentum=OPTIMISER["momentum"],
         weight_decay=OPTIMISER["decay"],
         seed=SEED,
+        replayed=device.type == "cuda",
     )
     callback = rewiring(model, strategy=strategy, sparsity=sparsity)
     history = History(callback, tracker=NullTracker(), log_every=50, report=lambda line: None)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rewire.connectivity.index_sets import (
     distinct,
+    first_of_each,
     insert_sorted,
     largest,
     positive_entries,
@@ -77,3 +78,13 @@ def test_places_are_those_of_unravel_index(shapes):
         assert len(kept) == len(wanted)
         assert (places.layer_of(entries) == number).all()
         assert (places.vector_of(entries).numpy() == np.arange(layer.size) % layer.vectors).all()
+
+
+def test_the_first_of_each_part_are_those_with_its_smallest_keys():
+    rng = np.random.default_rng(3)
+    sizes, numbers = [5, 40, 1, 17], [5, 9, 1, 0]
+    parts = [torch.from_numpy(rng.integers(0, 1000, size)) for size in sizes]
+    keys = [rng.integers(0, 12, size) for size in sizes]  # many are equal: the earlier comes first
+    found = first_of_each(parts, numbers, key=torch.from_numpy(np.concatenate(keys)))
+    for part, key, n, mine in zip(parts, keys, numbers, found, strict=True):
+        assert mine.tolist() == part[np.argsort(key, kind="stable")[:n]].tolist()

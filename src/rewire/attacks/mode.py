@@ -24,17 +24,22 @@ def attack_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode with fixed weights; the mode of every single module comes back afterwards.
 
     Restoring per module keeps a frozen BatchNorm of a training model frozen. Gradients inside are
-    to be taken with `torch.autograd.grad` with respect to the input: weights are detached where
-    the model can do that, and `.grad` of no parameter is touched.
+    those with respect to the input: no parameter requires one, and weights that the model lends are
+    detached.
     """
     modes = [(module, module.training) for module in model.modules()]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
     try:
         with fixed_weights(model, detach=True):
             yield
     finally:
         for module, training in modes:
             module.training = training
+        for parameter in trainable:
+            parameter.requires_grad_(True)
 
 
 @contextmanager
@@ -55,20 +60,12 @@ def full_float32(device: torch.device) -> Iterator[None]:
 def library_call(model: nn.Module, device: torch.device, *, seed: int) -> Iterator[None]:
     """Where another library attacks: `attack_mode` in float32, its draws decided by `seed`.
 
-    Such libraries draw from the global RNG, which comes back unchanged, and some call `backward`,
-    which would add to the `.grad` of every trainable parameter.
+    Such libraries draw from the global RNG, which comes back unchanged.
     """
     devices = [device] if device.type == "cuda" else []
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with full_float32(device), attack_mode(model), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
+        yield
 
 
 def upcast(logits: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ ten times faster than torch does; on a GPU they are torch's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -86,3 +88,42 @@ def largest(values: Tensor, n: int) -> Tensor:
     array = values.numpy()
     chosen = np.argpartition(array, len(array) - n)[len(array) - n :]
     return torch.from_numpy(chosen[np.argsort(array[chosen])[::-1].copy()])
+
+
+def largest_of_each(
+    parts: Sequence[Tensor], numbers: Sequence[int], values: Tensor
+) -> list[Tensor]:
+    """The indices of each part at which `values` (N,) are largest, the largest first.
+
+    Args:
+        parts: G tensors (M,) of indices.
+        numbers: how many of each, 1 to M.
+    """
+    if values.is_cpu:
+        chosen = zip(parts, numbers, strict=True)
+        return [part[largest(values.index_select(0, part), n)] for part, n in chosen]
+    return first_of_each(parts, numbers, key=-values[torch.cat(list(parts))])
+
+
+def first_of_each(parts: Sequence[Tensor], numbers: Sequence[int], *, key: Tensor) -> list[Tensor]:
+    """The elements of each part with its smallest keys, the smallest first, by two sorts for all.
+
+    Args:
+        parts: G tensors (M,) on one device.
+        numbers: how many of each, at most M.
+        key: (ΣM,) of the elements of all parts, one part after the other.
+    """
+    sizes = [len(part) for part in parts]
+    group = numbered(sizes, device=key.device)
+    by_key = key.argsort(stable=True)
+    order = by_key[group[by_key].argsort(stable=True)]
+    heads = zip(order.split(sizes), numbers, strict=True)
+    chosen = torch.cat(list(parts))[torch.cat([positions[:n] for positions, n in heads])]
+    return list(chosen.split(list(numbers)))
+
+
+def numbered(sizes: Sequence[int], *, device: torch.device) -> Tensor:
+    """0 as often as the first size says, 1 as often as the second, and so on."""
+    counts = torch.tensor(sizes, device=device)
+    numbers = torch.arange(len(sizes), device=device)
+    return numbers.repeat_interleave(counts, output_size=sum(sizes))

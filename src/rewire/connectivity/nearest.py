@@ -119,12 +119,13 @@ had, and the least distance that anything not looked at can have, (S,) or one fo
 def _looks(theta, places, *, search: Search, generator) -> Iterator[tuple[int, Look]]:
     """Where to look, outwards until the whole layer has been seen: (number of candidates, look)."""
     around = partial(_look_around, theta=theta, places=places, metric=search.metric)
-    if search.metric != "eq3" and search.ties == "random":
+    if theta.is_cpu and search.metric != "eq3" and search.ties == "random":
         # Drawing one of several equally near entries until one can be had is the same as drawing
-        # among those that can be had, and the first draws nearly always hit.
+        # among those that can be had, and the first draws nearly always hit. A GPU looks at all of
+        # them in the time of one.
         guess = partial(_look_beside, theta=theta, places=places, generator=generator)
         yield from [(1, guess)] * GUESSES
-    for shell in shells_of(places.largest, search.metric):
+    for shell in shells_of(places.largest, search.metric, theta.device):
         yield len(shell.lengths), partial(around, shell=shell)
     everywhere = partial(_look_everywhere, theta=theta, places=places, metric=search.metric)
     yield places.largest_layer, everywhere
@@ -147,16 +148,14 @@ def _look_beside(source, *, theta, places, generator) -> tuple[Tensor, Tensor, i
 def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tensor, Tensor | int]:
     """A `Look` at a shell; what does not exist or is connected is FAR."""
     centre, sizes, strides = places.coordinates(source)
-    index, distance = source, torch.zeros_like(source)
-    inside = torch.ones_like(source, dtype=torch.bool)
-    for axis, offset in enumerate(shell.offsets.to(source.device).unbind(-1)):
-        at = centre[axis] + offset
-        inside = (at >= 0) & (at < sizes[axis]) & inside
-        index = index + offset * strides[axis]
-        if metric == "eq3":
-            distance = distance + (at.square() - centre[axis].square()).abs()
-    if metric != "eq3":
-        distance = shell.lengths.to(source.device)
+    offsets = shell.offsets.movedim(-1, 0)
+    at = centre[:, None] + offsets
+    inside = ((at >= 0) & (at < sizes[:, None])).all(dim=0)
+    index = source + (offsets * strides[:, None]).sum(dim=0)
+    if metric == "eq3":
+        distance = (at.square() - centre[:, None].square()).abs().sum(dim=0)
+    else:
+        distance = shell.lengths
     # Where there is no entry, the source itself stands in: it is connected.
     index = torch.where(inside, index, source)
     free = theta.index_select(0, index.view(-1)).view_as(index) <= 0

@@ -65,17 +65,11 @@ class Places:
         """Number of the layer of each entry, in the shape of `entries`."""
         return torch.bucketize(entries, self.ends, right=True)
 
-    def coordinates(self, entries: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """D coordinates of each entry, sizes and strides (D, ·) of its layer's axes."""
+    def coordinates(self, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """D coordinates of each entry, sizes and strides of its layer's axes, all (D, ·)."""
         layer = self.layer_of(entries)
         sizes, strides = self.sizes[:, layer], self.strides[:, layer]
-        # Dividing by the strides one after the other, from the slowest axis to the fastest.
-        rest = entries - self.starts[layer]
-        coordinates = []
-        for stride in strides:
-            coordinates.append(torch.div(rest, stride, rounding_mode="floor"))
-            rest = rest - coordinates[-1] * stride
-        return coordinates, sizes, strides
+        return (entries - self.starts[layer]) // strides % sizes, sizes, strides
 
     def vector_of(self, entries: Tensor) -> Tensor:
         """Number of the lowest-dimensional vector of each entry inside its layer."""

@@ -100,12 +100,10 @@ def sample_connectivity(
     """
     if connected is None:
         connected = connected_entries(theta)
-    per_layer = connected_per_layer(connected, layers)
+    per_layer = connected_per_layer(connected, layers).cpu()
     sizes = torch.tensor([layer.size for layer in layers])
     n = max(0, budget - len(connected))
-    growth = split_over_layers(
-        n, sizes=sizes, free=sizes - per_layer.cpu(), generator=_on_cpu(generator)
-    )
+    growth = split_over_layers(n, sizes=sizes, free=sizes - per_layer, generator=_on_cpu(generator))
     starts = [0, *per_layer.cumsum(0).tolist()]
     demands = [
         Demand(layer, connected[starts[number] : starts[number + 1]], count, budget / len(theta))
@@ -119,7 +117,7 @@ def sample_connectivity(
     assert len(connected) >= budget, "a strategy re-connected an entry twice"
     return Connectivity(
         connected=connected,
-        per_layer=per_layer.cpu() + growth,
+        per_layer=per_layer + growth,
         growth=growth,
         surplus=len(connected) - budget,
     )

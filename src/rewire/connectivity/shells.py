@@ -25,7 +25,7 @@ class Shell:
 
 
 @lru_cache(maxsize=256)
-def shells_of(sizes: tuple[int, ...], metric: str) -> tuple[Shell, ...]:
+def shells_of(sizes: tuple[int, ...], metric: str, device: torch.device) -> tuple[Shell, ...]:
     """What to look at one after the other: Euclidean shells, or boxes for `eq3`.
 
     A box holds what is inside it, too, as a smaller one may leave a source unsettled.
@@ -33,6 +33,7 @@ def shells_of(sizes: tuple[int, ...], metric: str) -> tuple[Shell, ...]:
     Args:
         sizes: of the axes of the index space; no offset is longer than they allow.
         metric: see `Search`.
+        device: where the shells are made for.
     """
     shells, inner = [], 0
     for step in HALF_WIDTHS if metric == "eq3" else SQUARED_RADII:
@@ -45,5 +46,6 @@ def shells_of(sizes: tuple[int, ...], metric: str) -> tuple[Shell, ...]:
             chosen &= lengths <= step
             inner = step
         if chosen.any():
-            shells.append(Shell(offsets[chosen, None], lengths[chosen, None], half_width))
+            around, far = offsets[chosen, None].to(device), lengths[chosen, None].to(device)
+            shells.append(Shell(around, far, half_width))
     return tuple(shells)

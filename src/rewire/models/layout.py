@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -82,8 +83,14 @@ def total_size(layers: Iterable[SparseLayer]) -> int:
 
 def connected_per_layer(connected: Tensor, layers: tuple[SparseLayer, ...]) -> Tensor:
     """Connected entries of each layer (L,), from sorted flat indices `connected` (K,)."""
-    bounds = torch.tensor([layer.offset for layer in layers] + [total_size(layers)])
-    return torch.searchsorted(connected, bounds.to(connected.device)).diff()
+    return torch.searchsorted(connected, _bounds(layers, connected.device)).diff()
+
+
+@lru_cache(maxsize=16)
+def _bounds(layers: tuple[SparseLayer, ...], device: torch.device) -> Tensor:
+    """Where each layer begins, and where the last one ends (L + 1,)."""
+    offsets = [layer.offset for layer in layers]
+    return torch.tensor([*offsets, total_size(layers)], device=device)
 
 
 def check_sparsity(sparsity: float, *, dense: bool = False) -> None:

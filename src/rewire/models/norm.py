@@ -23,6 +23,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
+            trained = any(parameter.requires_grad for parameter in self.parameters())
+            if x.is_cuda and x.requires_grad and self.affine and not trained:
+                return _Evaluated.apply(x, self)
             return super().forward(x)
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
@@ -37,3 +40,23 @@ class BatchNorm2d(nn.BatchNorm2d):
             # `unbiased` has its share already.
             self.running_var.mul_(1 - share).add_(unbiased, alpha=(count - 1) / count)
         return y
+
+
+class _Evaluated(torch.autograd.Function):
+    """Evaluation mode with a gradient for x alone, in one pass that keeps x's memory format.
+
+    PyTorch's own CUDA gradient is dense in NCHW order and then copied: a fifth of an attack.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        ctx.norm = norm
+        return nn.BatchNorm2d.forward(norm, x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        norm = ctx.norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        # Into a given place: computed in the type of the scale, rounded once.
+        out = torch.empty_like(gradient)
+        return torch.mul(gradient, scale.view(1, -1, 1, 1), out=out), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
 from rewire.training.lean import pl
 from rewire.training.optimiser import DecoupledSGD, step_schedule
+from rewire.training.replayed import Replayed
 
 
 class SparseClassifier(pl.LightningModule):
@@ -23,6 +25,7 @@ class SparseClassifier(pl.LightningModule):
         objective: (model, x, y, generator=...) → loss and logs, with its options (ε, steps, ...).
         lr, momentum, weight_decay: see `DecoupledSGD`.
         seed: of the objective's random numbers (attack starts).
+        replayed: whether the objective's passes are recorded and replayed; for a GPU.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class SparseClassifier(pl.LightningModule):
         momentum: float,
         weight_decay: float,
         seed: int,
+        replayed: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = objective
+        self.objective = objective
+        self.loss = Replayed(self._on_fixed_weights) if replayed else self._on_fixed_weights
         self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
         self.seed = seed
         self.latest: dict[str, Tensor] = {}  # of the last step; logged by a callback
@@ -48,11 +53,16 @@ class SparseClassifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         x, y = batch
         random = generator(self.seed, "objective", self.global_step, device=x.device)
-        # One materialisation serves the attack and every outer forward pass of the objective.
-        with self.model.materialised():
-            loss, logs = self.loss(self.model, x, y, generator=random)
+        loss, logs = self.loss(self.model, x, y, generator=random)
         self.latest = {"loss": loss.detach(), **logs}
         return loss
+
+    def _on_fixed_weights(
+        self, model: SparseNetwork, x: Tensor, y: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective; one materialisation serves its attack and all its outer passes."""
+        with model.materialised():
+            return self.objective(model, x, y, generator=generator)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
         x, y = batch[0], batch[1]

@@ -152,6 +152,7 @@ def fit_network(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         seed=seed,
+        replayed=device.type == "cuda",
     )
     rewiring: Rewiring | FixedConnectivity
     if fixed:

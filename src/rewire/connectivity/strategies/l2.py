@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rewire.connectivity.nearest import Search
-from rewire.connectivity.random_subset import choose
+from rewire.connectivity.random_subset import choose_from_each
 from rewire.connectivity.strategies.base import Demand
 from rewire.connectivity.strategies.neighbours import next_to
 from rewire.models.layout import SparseLayer
@@ -34,8 +35,6 @@ def l2(
         ties: which of several equally near entries.
     """
 
-    def sources(connected: Tensor, n: int) -> Tensor:
-        return choose(connected, n, generator=generator)
-
+    sources = partial(choose_from_each, generator=generator)
     search = Search(metric, ties)
     return next_to(sources, theta, layers, demands, search=search, generator=generator)

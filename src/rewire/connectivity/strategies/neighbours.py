@@ -14,7 +14,7 @@ from rewire.models.layout import SparseLayer
 
 
 def next_to(
-    choose_sources: Callable[[Tensor, int], Tensor],
+    choose_sources: Callable[[Sequence[Tensor], Sequence[int]], Sequence[Tensor]],
     theta: Tensor,
     layers: Sequence[SparseLayer],
     demands: Sequence[Demand],
@@ -28,20 +28,27 @@ def next_to(
     any connection has no neighbourhood: there the entries are uniform.
 
     Args:
-        choose_sources: (connected entries (C,), number ≤ C) → as many of them, in order.
+        choose_sources: (connected entries (C,) of some layers, a number ≤ C for each) → as many of
+            each, in order.
     """
-    sources, elsewhere = [], []
+    elsewhere = []
     for demand in demands:
-        connected, n = demand.connected, demand.n
-        if len(connected):
-            chosen = choose_sources(connected, min(n, len(connected)))
-            sources.append(chosen.repeat(-(-n // len(chosen)))[:n])
-        else:
-            layer = demand.layer
+        if not len(demand.connected):
+            layer, n = demand.layer, demand.n
             entries = choose_unconnected(layer.of(theta), n, free=layer.size, generator=generator)
             elsewhere.append(entries + layer.offset)
-    if sources:
-        together = torch.cat(sources)
+    near = [demand for demand in demands if len(demand.connected)]
+    if near:
+        connected = [demand.connected for demand in near]
+        chosen = choose_sources(connected, [min(d.n, len(d.connected)) for d in near])
+        together = torch.cat(
+            [_again(part, demand.n) for part, demand in zip(chosen, near, strict=True)]
+        )
         found = nearest_unconnected(together, theta, layers, search=search, generator=generator)
         elsewhere.append(found)
     return torch.cat(elsewhere)
+
+
+def _again(sources: Tensor, n: int) -> Tensor:
+    """The first n (n,) of the sources, gone through as often as it takes."""
+    return sources if len(sources) == n else sources.repeat(-(-n // len(sources)))[:n]

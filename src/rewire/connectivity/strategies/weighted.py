@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.index_sets import largest
+from rewire.connectivity.index_sets import largest_of_each
 from rewire.connectivity.nearest import Search
 from rewire.connectivity.strategies.base import Demand
 from rewire.connectivity.strategies.neighbours import next_to
@@ -34,8 +34,8 @@ def weighted(
         ties: which of several equally near entries.
     """
 
-    def sources(connected: Tensor, n: int) -> Tensor:
-        return connected[largest(theta.index_select(0, connected), n)]
+    def sources(connected: Sequence[Tensor], numbers: Sequence[int]) -> list[Tensor]:
+        return largest_of_each(connected, numbers, theta)
 
     search = Search(metric, ties)
     return next_to(sources, theta, layers, demands, search=search, generator=generator)
