@@ -19,6 +19,7 @@ from rewire.connectivity.nearest import Search, nearest_unconnected
 from rewire.connectivity.random_subset import choose_from_each
 from rewire.connectivity.sampling import connected_entries, sample_connectivity
 from rewire.connectivity.strategies.base import Demand
+from rewire.errors import InputError
 from rewire.models.factory import build_model
 from rewire.models.layout import connection_budget, lay_out, total_size
 from rewire.options import Metric
@@ -41,7 +42,9 @@ def steps(objective, model, *, precision: str) -> list[dict[str, Tensor]]:
     for number, (x, y) in enumerate(batches(3)):
         random = generator(SEED, "objective", number, device="cuda")
         model.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+        # As in a recording every pass casts for itself: shared, a cast sums its gradients in bf16.
+        reduced = precision == "bf16"
+        with torch.autocast("cuda", torch.bfloat16, enabled=reduced, cache_enabled=False):
             loss, logs = objective(model, x.cuda(), y.cuda(), generator=random)
         loss.backward()
         gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -192,3 +195,16 @@ def test_a_training_and_its_stages_run_on_a_gpu(tmp_path, objective):
     found = json.loads(metrics.read_text())
     assert found["connected"] == found["budget"]
     assert found["engine"] == "dense"
+
+
+def test_an_objective_that_waits_is_refused():
+    def waits(model, x, y, *, generator):
+        loss = model(x).sum()
+        return loss * float(loss), {}
+
+    x, y = batches(1)[0]
+    random = generator(SEED, "objective", device="cuda")
+    with pytest.raises(InputError, match=r"cannot be recorded.*Allowed on a GPU: operations that"):
+        Replayed(waits)(
+            network().cuda(), x.cuda(), y.cuda(), generator=generator(0, "x", device="cuda")
+        )

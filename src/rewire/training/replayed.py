@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rewire.errors import InputError
+
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 WARM_UPS = 3  # runs before a recording: libraries choose kernels and take memory in the first ones
 
@@ -59,8 +61,17 @@ class _Recording:
         torch.cuda.current_stream(x.device).wait_stream(stream)
         for buffer, value in zip(model.buffers(), before, strict=True):
             buffer.data.copy_(value)  # by `data`: what is derived from a buffer stays known
-        with torch.cuda.graph(self.graph):
-            self.loss, self.logs, self.gradients = self._passes(objective, model)
+        try:
+            with torch.cuda.graph(self.graph):
+                self.loss, self.logs, self.gradients = self._passes(objective, model)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            why = str(error).splitlines()[0]
+            raise InputError(
+                f"the objective cannot be recorded: {why}. Allowed on a GPU: operations that do "
+                "not wait for the device; or trainer.device=cpu."
+            ) from error
 
     def _passes(self, objective, model) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, ...]]:
         kind = self.x.device.type
