@@ -205,6 +205,4 @@ def test_an_objective_that_waits_is_refused():
     x, y = batches(1)[0]
     random = generator(SEED, "objective", device="cuda")
     with pytest.raises(InputError, match=r"cannot be recorded.*Allowed on a GPU: operations that"):
-        Replayed(waits)(
-            network().cuda(), x.cuda(), y.cuda(), generator=generator(0, "x", device="cuda")
-        )
+        Replayed(waits)(network().cuda(), x.cuda(), y.cuda(), generator=random)
