@@ -93,7 +93,7 @@ def is_current(folder: Path, sources: Mapping[str, Path]) -> bool:
 
 def remark(folders: Iterable[Path]) -> str:
     """A sentence, with a space before it, on results that other code made; empty without any."""
-    found: dict[tuple[str, str], int] = {}
+    found: dict[str, list[str]] = {}
     for folder in folders:
         try:
             code = read_json(folder / MANIFEST).get("code") or {}
@@ -101,9 +101,14 @@ def remark(folders: Iterable[Path]) -> str:
             continue  # not run
         stage = folder.parent.name
         if words := changed_code(code, code_of(module_of(stage))):
-            found[stage, words] = found.get((stage, words), 0) + 1
-    parts = [f"{count} of {stage} by {words}" for (stage, words), count in found.items()]
+            found.setdefault(stage, []).append(words)
+    parts = [f"{len(many)} of {stage}{_by(set(many))}" for stage, many in found.items()]
     return f" Results made by other code than today's: {'; '.join(parts)}." if parts else ""
+
+
+def _by(words: set[str]) -> str:
+    """By which code, where it is one: many would be longer than what they belong to."""
+    return f" by {words.pop()}" if len(words) == 1 else ""
 
 
 def arguments_of(overrides: Iterable[str], config: Mapping[str, Any]) -> list[str]:
