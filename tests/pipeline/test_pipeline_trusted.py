@@ -179,6 +179,16 @@ def test_a_result_says_that_other_code_made_it_and_stays(output, monkeypatch, ca
     assert "1 of evaluate by other code (attacks/pgd.py)" in words
 
 
+def test_results_of_several_codes_are_counted_without_naming_them(output, tmp_path):
+    folders = [tmp_path / "quick" / "train" / name for name in ("one", "two")]
+    for folder, file in zip(folders, ("rng.py", "files.py"), strict=True):
+        shutil.copytree(output / "quick" / "train" / CELL, folder)
+        manifest = read_json(folder / MANIFEST)
+        write_json(folder / MANIFEST, manifest | {"code": manifest["code"] | {file: "other"}})
+    assert made.remark(folders[:1]).endswith(": 1 of train by other code (rng.py).")
+    assert made.remark(folders).endswith("today's: 2 of train.")
+
+
 def test_the_command_that_made_a_result_is_recorded_without_places(output):
     told = ("trainer.lr=0.2", "trainer.threads=1", "data.root=x", "seed=3", "force=true")
     run(train, output, told=told)
