@@ -12,6 +12,7 @@ import numpy as np
 from rewire.reporting.canvas import BARS, new_figure, save_figure
 
 AS_TRAINED = "as trained"
+COLOURS = (*BARS, "#000000", "#999999", "#8c564b", "#7f6fb0")
 MARKERS = "osD^vPX*<>dph8"
 
 
@@ -60,14 +61,14 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
         points = sorted((row.zero_vectors, row.accuracy) for row in group)
         axes.plot(
             *zip(*points, strict=True),
-            color=BARS[network % len(BARS)],
+            color=COLOURS[network % len(COLOURS)],
             marker=MARKERS[family % len(MARKERS)],
             linestyle="-" if len(points) > 1 else "none",
             linewidth=1,
             markersize=7,
         )
     colours = [
-        axes.plot([], [], color=BARS[i % len(BARS)], linewidth=3, label=name)[0]
+        axes.plot([], [], color=COLOURS[i % len(COLOURS)], linewidth=3, label=name)[0]
         for i, name in enumerate(networks)
     ]
     shapes = [
