@@ -82,9 +82,7 @@ def sort_with_rank(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def largest(values: Tensor, n: int) -> Tensor:
-    """Positions (n,) of the n largest of `values` (N,), the largest first; 1 ≤ n ≤ N."""
-    if not values.is_cpu:
-        return values.topk(n).indices
+    """Positions (n,) of the n largest of `values` (N,) on the CPU, the largest first; 1 ≤ n ≤ N."""
     array = values.numpy()
     chosen = np.argpartition(array, len(array) - n)[len(array) - n :]
     return torch.from_numpy(chosen[np.argsort(array[chosen])[::-1].copy()])

@@ -48,7 +48,7 @@ def choose_unconnected(theta: Tensor, n: int, *, free: int, generator: torch.Gen
         (n,) flat indices.
     """
     size = len(theta)
-    if 2 * free < size or 4 * n > free:
+    if not _few_of_many(n, free=free, size=size):
         return choose((theta <= 0).nonzero()[:, 0], n, generator=generator)
 
     def unconnected(draws: Tensor) -> Tensor:
@@ -76,18 +76,21 @@ def choose_unconnected_in_each(
     Returns:
         Indices in θ, as many as the numbers sum to.
     """
-    asked = list(zip(spans, numbers, free, strict=True))
-    found = []
-    if not theta.is_cpu:
-        # Where `choose_unconnected` draws, and there are many: the others are small.
-        large = [a for a in asked if 2 * a[2] >= a[0].stop - a[0].start and 4 * a[1] <= a[2]]
-        asked = [a for a in asked if a not in large]
-        if large:
-            found.append(_draw_in_each(theta, *zip(*large, strict=True), generator=generator))
-    for span, n, left in asked:
-        inside = choose_unconnected(theta[span], n, free=left, generator=generator)
-        found.append(span.start + inside)
+    together, found = [], []
+    for span, n, left in zip(spans, numbers, free, strict=True):
+        if not theta.is_cpu and _few_of_many(n, free=left, size=span.stop - span.start):
+            together.append((span, n, left))
+        else:
+            inside = choose_unconnected(theta[span], n, free=left, generator=generator)
+            found.append(span.start + inside)
+    if together:
+        found.append(_draw_in_each(theta, *zip(*together, strict=True), generator=generator))
     return torch.cat(found)
+
+
+def _few_of_many(n: int, *, free: int, size: int) -> bool:
+    """Whether drawing n of `free` entries among `size` and dropping the others costs little."""
+    return 2 * free >= size and 4 * n <= free
 
 
 def _draw_in_each(theta, spans, numbers, free, *, generator) -> Tensor:

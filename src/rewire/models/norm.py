@@ -23,8 +23,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            trained = any(parameter.requires_grad for parameter in self.parameters())
-            if x.is_cuda and x.requires_grad and self.affine and not trained:
+            attacked = x.is_cuda and x.requires_grad and self.affine
+            if attacked and not (self.weight.requires_grad or self.bias.requires_grad):
                 return _Evaluated.apply(x, self)
             return super().forward(x)
         with torch.no_grad():
