@@ -111,7 +111,7 @@ def test_what_is_no_profile_s_output_is_refused(source, tmp_path):
     with pytest.raises(InputError, match=r"no finished training.*Allowed"):
         publish.publish(tmp_path / "quick", tmp_path / "results")
     shutil.copytree(source, tmp_path / "fast")
-    allowed = "Allowed: cpu, paper, quick, structure"
+    allowed = "Allowed: cpu, gpu, paper, quick, structure"
     with pytest.raises(InputError, match=rf"name of no profile. {allowed}"):
         publish.publish(tmp_path / "fast", tmp_path / "results")
     assert not (tmp_path / "results").exists()

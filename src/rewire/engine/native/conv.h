@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 #include "index.h"
 #include "line.h"
@@ -393,15 +394,20 @@ inline std::vector<Window> windows(const Geometry& g) {
   return all;
 }
 
-// Scalar product of two rows of pixels; four sums in turn, so that none waits for itself.
-template <class S, int STEP>
-INLINE void add_products(vf* sum, const typename S::T* a, const typename S::T* g, int pixels,
-                         int step) {
+// Scalar products of E rows of inputs with one of gradients, which is loaded once for all of them;
+// four sums each in turn, so that none waits for itself.
+template <class S, int STEP, int E>
+INLINE void add_products(vf (*sum)[4 * S::n], const typename S::T* const* a, ptrdiff_t row,
+                         const typename S::T* g, int pixels, int step) {
   auto one = [&](int j, int x) __attribute__((always_inline)) {
-    vf u[S::n], v[S::n];
-    S::load(a + (size_t)x * (STEP ? STEP : step) * S::lanes, u);
+    vf v[S::n];
     S::load(g + (size_t)x * S::lanes, v);
-    for (int k = 0; k < S::n; ++k) sum[j * S::n + k] = fma(u[k], v[k], sum[j * S::n + k]);
+    for (int e = 0; e < E; ++e) {
+      vf u[S::n];
+      S::load(a[e] + row + (ptrdiff_t)x * (STEP ? STEP : step) * S::lanes, u);
+      for (int k = 0; k < S::n; ++k)
+        sum[e][j * S::n + k] = fma(u[k], v[k], sum[e][j * S::n + k]);
+    }
   };
   int x = 0;
   for (; x + 4 <= pixels; x += 4) one(0, x), one(1, x + 1), one(2, x + 2), one(3, x + 3);
@@ -453,23 +459,35 @@ void weight_gradient(const Geometry& g, const Division& d, const typename S::T* 
         const int y0 = std::max(w.y0, top), y1 = std::min(w.y1, bottom), wide = w.x1 - w.x0;
         const ptrdiff_t first_in = (ptrdiff_t)(y0 * g.width + w.x0) * g.stride * S::lanes;
         const size_t first_grad = ((size_t)o * g.out_pixels() + y0 * g.out_width + w.x0) * S::lanes;
-        for (int e = groups[o * taps + t]; e < groups[o * taps + t + 1]; ++e) {
-          vf sum[4 * S::n];
-          for (auto& s : sum) s = all(0);
+        auto sums = [&](auto together, int e) __attribute__((always_inline)) {
+          constexpr int E = decltype(together)::value;
+          vf sum[E][4 * S::n];
+          for (auto& entry : sum)
+            for (auto& s : entry) s = all(0);
           for (int b = first_block; b < end_block; ++b) {
-            const typename S::T* a = in + b * in_block + entries[e].place + first_in;
+            const typename S::T* a[E];
+            for (int i = 0; i < E; ++i) a[i] = in + b * in_block + entries[e + i].place + first_in;
             const typename S::T* v = grad + b * grad_block + first_grad;
+            ptrdiff_t row = 0;
             for (int y = y0; y < y1; ++y) {
-              if (g.stride == 1) add_products<S, 1>(sum, a, v, wide, 1);
-              else add_products<S, 0>(sum, a, v, wide, g.stride);
-              a += (size_t)g.stride * g.width * S::lanes;
+              if (g.stride == 1) add_products<S, 1, E>(sum, a, row, v, wide, 1);
+              else add_products<S, 0, E>(sum, a, row, v, wide, g.stride);
+              row += (ptrdiff_t)g.stride * g.width * S::lanes;
               v += (size_t)g.out_width * S::lanes;
             }
           }
-          for (int k = 0; k < S::n; ++k)
-            sum[k] = (sum[k] + sum[S::n + k]) + (sum[2 * S::n + k] + sum[3 * S::n + k]);
-          partial[(size_t)part * n + e] = sum_lanes<S::n>(sum);
-        }
+          for (int i = 0; i < E; ++i) {
+            vf* s = sum[i];
+            for (int k = 0; k < S::n; ++k)
+              s[k] = (s[k] + s[S::n + k]) + (s[2 * S::n + k] + s[3 * S::n + k]);
+            partial[(size_t)part * n + e + i] = sum_lanes<S::n>(s);
+          }
+        };
+        constexpr int E = std::max(1, (W > 8 ? 24 : 8) / (4 * S::n));  // what registers hold
+        int e = groups[o * taps + t];
+        const int end = groups[o * taps + t + 1];
+        for (; e + E <= end; e += E) sums(std::integral_constant<int, E>(), e);
+        for (; e < end; ++e) sums(std::integral_constant<int, 1>(), e);
       }
   });
 }
