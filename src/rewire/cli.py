@@ -24,6 +24,7 @@ COMMANDS = {  # name → module with its `main`, and what it does
     "report": ("rewire.tools.report", "one HTML page of a profile's results"),
     "experiments": ("rewire.tools.experiments", "DVC's experiments on one screen"),
     "publish": ("rewire.tools.publish", "gather a profile's results in a folder to commit"),
+    "restore": ("rewire.tools.restore", "published results as outputs again, to go on from"),
     "export": ("rewire.tools.export", "a network as ONNX model, torch program or state_dict"),
     "dashboard": ("rewire.tracking.dashboard", "list the tracked runs, and how to look at them"),
     "check": ("rewire.tools.verify_lock", "compare every byte of the results with dvc.lock"),

@@ -167,6 +167,7 @@ def write_manifest(
     config: Mapping[str, Any],
     names: list[str],
     code: Mapping[str, str] | None = None,
+    absent: Mapping[str, str] | None = None,
 ) -> None:
     """Mark `folder` as finished: the hashes of its files and of all that made them.
 
@@ -177,10 +178,11 @@ def write_manifest(
         config: the configuration that made it.
         names: its files.
         code: file → hash of the code that made it (`rewire.sources.code_of`).
+        absent: file → hash of those that belong to it and are not here: it is not whole, then.
     """
     folder = Path(folder)
-    files = {name: sha256(folder / name) for name in sorted(names)}
-    manifest = {"config": fingerprint(config), "files": files}
+    files = {name: sha256(folder / name) for name in names} | dict(absent or {})
+    manifest = {"config": fingerprint(config), "files": dict(sorted(files.items()))}
     write_json(folder / MANIFEST, manifest | ({"code": dict(code)} if code else {}))
 
 

@@ -201,7 +201,10 @@ def test_what_is_no_result_is_refused_in_one_line_and_nothing_is_written(tmp_pat
     shutil.copytree(source, tmp_path / "fast")
     for folders, message in (
         ([empty], "no finished training in"),
-        ([tmp_path / "fast"], "has the name of no profile. Allowed: cpu, gpu, paper, quick, structure"),
+        (
+            [tmp_path / "fast"],
+            "has the name of no profile. Allowed: cpu, gpu, paper, quick, structure",
+        ),
         ([tmp_path / "nowhere"], "there is no folder"),
         ([source, empty], "2 folders"),
     ):

@@ -74,8 +74,21 @@ def hashes(paths: Mapping[str, Path]) -> dict[str, str | None]:
     return {name: content_hash(path) if path.is_file() else None for name, path in paths.items()}
 
 
+def recorded_hash(path: Path) -> str | None:
+    """The content hash of a file of a result; of a missing one what its manifest says, or None.
+
+    Published results come without their larger networks (`rewire restore`).
+    """
+    if path.is_file():
+        return content_hash(path)
+    try:
+        return read_json(path.parent / MANIFEST)["files"].get(path.name)
+    except (InputError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def is_current(folder: Path, sources: Mapping[str, Path]) -> bool:
-    """Whether the result in `folder` was made from these files as they are.
+    """Whether the result in `folder` was made from these files as they are, or were.
 
     Args:
         folder: of the result.
@@ -85,7 +98,7 @@ def is_current(folder: Path, sources: Mapping[str, Path]) -> bool:
         recorded = read_config(folder).get("inputs") or {}
     except (OSError, yaml.YAMLError, AttributeError):
         return False
-    found = hashes(sources)
+    found = {name: recorded_hash(path) for name, path in sources.items()}
     return all(
         digest is not None and recorded.get(name) == digest for name, digest in found.items()
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewire.files import WEIGHTS, content_hash
+from rewire.files import WEIGHTS
 from rewire.pipeline.document import METRICS
-from rewire.pipeline.made import read_config
+from rewire.pipeline.made import read_config, recorded_hash
 from rewire.pipeline.profiles import finished
 from rewire.reporting.text_tables import write_summary
 from rewire.structure.report import StructureReport
@@ -32,12 +32,12 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
     evaluations, structures = (_by_pruned(source, stage) for stage in ("evaluate", "structure"))
     pruned = list(_finished(source, "prune"))
     for network in networks:
-        trained = content_hash(source / "train" / network / WEIGHTS)
+        trained = recorded_hash(source / "train" / network / WEIGHTS)
         found = set()
         for path, config in pruned:
             if _inputs(config).get("train") != trained:
                 continue
-            digest = content_hash(path / WEIGHTS)
+            digest = recorded_hash(path / WEIGHTS)
             if digest in evaluations and digest in structures:
                 judged = Evaluation.read(evaluations[digest] / METRICS)
                 vectors = Structure.read(structures[digest] / METRICS)

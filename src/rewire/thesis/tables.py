@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from rewire.files import writable_folder
+from rewire.files import MANIFEST, writable_folder
 from rewire.models.artifact import load_network
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.console import run_by_dvc
@@ -94,13 +94,11 @@ def draw(base: Path, folder: Path, axes: dict[str, list], tracker: Tracker) -> N
     """Matrix plots of figures 3-14, strategies side by side, and the densities per layer."""
     seed = axes["seeds"][0]
     for name, cell, layer in FIGURES:
-        networks = {}
-        for rewire in axes["rewire"]:
-            path = base / "train" / f"{cell}-{rewire}-seed{seed}" / WEIGHTS
-            if path.is_file():
-                networks[rewire] = weights_of(path)
-        if not networks:
-            continue
+        trained = {r: base / "train" / f"{cell}-{r}-seed{seed}" for r in axes["rewire"]}
+        there = {r: path / WEIGHTS for r, path in trained.items() if (path / MANIFEST).is_file()}
+        if not there or not all(path.is_file() for path in there.values()):
+            continue  # no picture without the networks that were too large to be published
+        networks = {rewire: weights_of(path) for rewire, path in there.items()}
         pixels = matrix_plot(
             [(rewire, weights[layer]) for rewire, weights in networks.items()],
             path=folder / f"{name}_{cell}_{layer}.png",

@@ -1,7 +1,7 @@
 """Gather the finished cells of a profile in a folder that can be committed.
 
 rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
-configurations and provenance of every cell of the thesis, its sparse network (up to 3 MB),
+configurations and provenance of every cell of the thesis, its sparse network (up to 5 MB),
 its card, all tables and figures, and a README.md and a report.html that show them. With
 --document article: the same of the article, without cards and report.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rewire.article.document import ARTICLE
 from rewire.errors import InputError
-from rewire.files import MANIFEST, sha256, writable_folder, write_text
+from rewire.files import MANIFEST, writable_folder, write_text
 from rewire.pipeline.common import Profile
 from rewire.pipeline.document import LEDGER, SELECTIONS
-from rewire.pipeline.made import command_for, read_config, remark
+from rewire.pipeline.made import command_for, read_config, recorded_hash, remark
 from rewire.pipeline.profiles import profile_of
 from rewire.reporting.build_table import build_table, write_table
 from rewire.reporting.page import page
@@ -97,9 +97,11 @@ def table(
 
 
 def known_hashes(source: Path) -> set[str]:
-    """Hashes of all networks and ledgers that are there."""
+    """Hashes of all networks and ledgers of finished results."""
     files = (*SELECTIONS.values(), LEDGER)
-    return {sha256(path) for name in files for path in source.glob(f"*/*/{name}")}
+    folders = [path.parent for path in source.glob(f"*/*/{MANIFEST}")]
+    found = (recorded_hash(folder / name) for folder in folders for name in files)
+    return {digest for digest in found if digest}
 
 
 def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None:

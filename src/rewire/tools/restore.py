@@ -1,0 +1,92 @@
+"""Lay published results out as outputs again, to go on from them.
+
+rewire restore results/thesis/paper outputs/paper: further stages then find the trained networks,
+and `rewire publish` shows what was measured elsewhere beside what was measured here. Results that
+are already there stay. Networks too large to be published are missing: their results are shown,
+and a stage that needs one asks for it to be made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from rewire.errors import InputError
+from rewire.files import MANIFEST, WEIGHTS, writable_folder, write_manifest
+from rewire.pipeline.document import CONFIG, LAST, SELECTIONS
+from rewire.pipeline.made import read_config
+from rewire.pipeline.profiles import profile_of
+from rewire.provenance import PROVENANCE
+from rewire.thesis.document import THESIS
+
+MAKERS = {"train": tuple(SELECTIONS.values()), "prune": (WEIGHTS,)}  # stage → networks it leaves
+
+
+def restore(published: Path, target: Path) -> list[Path]:
+    """Lay the cells of `published` out in `target`; returns the folders that were written.
+
+    Raises:
+        InputError: if nothing is published there, or `target` has the name of no profile.
+    """
+    profile_of(target, THESIS)
+    cells = sorted({path.parent for path in published.glob(f"cells/*/*_{CONFIG}")})
+    if not cells:
+        raise InputError(
+            f"no published cells in '{published}'. Allowed: a folder that `rewire publish` wrote."
+        )
+    written = []
+    for cell in cells:
+        for stage in THESIS.with_results:
+            folder = target / stage / cell.name
+            if (cell / f"{stage}_{CONFIG}").is_file() and not (folder / MANIFEST).is_file():
+                restore_result(cell, stage, writable_folder(folder))
+                written.append(folder)
+    return written
+
+
+def restore_result(cell: Path, stage: str, folder: Path) -> None:
+    """Write the result of one stage from a cell's published files; its manifest comes last.
+
+    The manifest lists a network that was not published, too, by the hash that later stages
+    recorded: what was made from it is known, and the result counts as incomplete.
+    """
+    for path in cell.glob(f"{stage}_*"):
+        shutil.copyfile(path, folder / path.name.removeprefix(f"{stage}_"))
+    if stage == "train" and (cell / WEIGHTS).is_file():
+        shutil.copyfile(cell / WEIGHTS, folder / WEIGHTS)
+    names = [path.name for path in folder.iterdir() if path.name not in (PROVENANCE, MANIFEST)]
+    absent = {name: digest for name, digest in networks(cell, stage).items() if name not in names}
+    write_manifest(folder, config=read_config(folder), names=names, absent=absent)
+
+
+def networks(cell: Path, stage: str) -> dict[str, str]:
+    """File → hash of the networks that a stage has left, as far as later stages recorded it.
+
+    The one that every later stage needs is always among them.
+    """
+    if stage not in MAKERS:
+        return {}
+    return {WEIGHTS: "unknown"} | dict(recorded(cell, stage))
+
+
+def recorded(cell: Path, maker: str) -> Iterator[tuple[str, str]]:
+    """(File, hash) of a network that a stage left, from the results that were made from it."""
+    for path in sorted(cell.glob(f"*_{CONFIG}")):
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        inputs: Mapping[str, str] = config.get("inputs") or {}
+        if maker in inputs:
+            file = SELECTIONS[config.get("selection", LAST)] if maker == "train" else WEIGHTS
+            yield file, inputs[maker]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="rewire restore", description=__doc__)
+    parser.add_argument("published", type=Path, help="published results: results/thesis/paper")
+    parser.add_argument("target", type=Path, help="outputs of that profile, e.g. outputs/paper")
+    chosen = parser.parse_args(arguments)
+    written = restore(chosen.published, chosen.target)
+    print(f"restored {len(written)} results in {chosen.target}")
