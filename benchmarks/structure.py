@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,18 +46,23 @@ from benchmarks.engine_inference import (
 )
 from benchmarks.engine_sparseprop import sparseprop_inference
 from benchmarks.harness import Row, judged, measure
+from benchmarks.structure_figure import ACCURACY, RANDOM, cost_plot
 from benchmarks.workload import dense_network, training_batches
 from rewire.engine import Inference
 from rewire.engine.library import instruction_set, unavailable
 from rewire.engine.network import use_engine
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
+from rewire.pipeline.document import CONFIG, METRICS
 from rewire.rng import generator
 from rewire.structure.report import structure_report
+from rewire.thesis.metrics import Training
 
 DEVICES = ("cpu",)
 ROOT = Path(__file__).parents[1]
-CELLS = ["results/thesis/paper/cells/natural-s0.99-*", "results/structure/cells/natural-s0.99-*"]
+PAPER = "results/thesis/paper"
+CELLS = [f"{PAPER}/cells/natural-s0.99-*", "results/structure/cells/natural-s0.99-*"]
+THIN = f"{PAPER}/cells/natural-s0-dense-*"
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {
         "width": 1.0,
@@ -86,7 +92,7 @@ TARGETS: dict[str, dict[str, float]] = {
     "best_against_dense_batch1": {"at_least": 20},
     "best_against_dense_batch128": {"at_least": 10},
 }
-RANDOM, FULL = "random", "vectors at 100 %"
+FULL = "vectors at 100 %"
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,20 @@ class Network:
         name: where its weights are.
         model: on the engine, in evaluation mode.
         width: of the VGG11.
+        accuracy: on CIFAR-10's test images, in percent; None if it was not trained to the end.
     """
 
     name: str
     model: SparseNetwork
     width: float
+    accuracy: float | None = None
 
     def columns(self) -> Row:
-        """How many weights, and how they are structured."""
+        """How many weights, how they are structured, and how good they are."""
         weights = {name: weight.numpy() for name, weight in self.model.weights().items()}
         report = structure_report(weights)
-        return {"weights": report.connected, "zero vectors %": report.zero_vectors.percent}
+        columns = {"weights": report.connected, "zero vectors %": report.zero_vectors.percent}
+        return columns | ({ACCURACY: self.accuracy} if self.accuracy is not None else {})
 
 
 def run(
@@ -172,7 +181,27 @@ def trained(cells: list[str]) -> Iterator[Network]:
     for path in sorted(file for cell in cells for file in ROOT.glob(f"{cell}/weights.safetensors")):
         model, spec = load_network(path)
         cell = path.parent.name.removeprefix("natural-s0.99-").replace("-seed0", "")
-        yield Network(f"{path.parents[2].name}: {cell}", use_engine(model).eval(), spec["width"])
+        whole = path.is_relative_to(ROOT / PAPER)
+        yield Network(
+            f"{path.parents[2].name}: {cell}",
+            use_engine(model).eval(),
+            spec["width"],
+            accuracy_of(path.parent) if whole else None,
+        )
+
+
+def accuracy_of(cell: Path) -> float:
+    """Test accuracy of a published cell, in percent."""
+    return Training.read(cell / f"train_{METRICS}").clean.accuracy
+
+
+def thin_accuracies() -> dict[float, float]:
+    """Width → test accuracy of the published dense networks of 100 epochs."""
+    configs = {
+        path.parent: yaml.safe_load(path.read_text())
+        for path in ROOT.glob(f"{THIN}/train_{CONFIG}")
+    }
+    return {config["model"]["width"]: accuracy_of(cell) for cell, config in configs.items()}
 
 
 def calibrate_once(model: SparseNetwork) -> None:
@@ -197,10 +226,12 @@ def inference_rows(
                 forms[network.name, "dense"] = partial(channels_last, dense), columns
                 if reason is None:
                     forms[network.name, "onnxruntime"] = onnx_predictor(dense), columns
+        known = thin_accuracies()
         for width in thin:
             dense = dense_network(width=width, device=CPU)
             calibrate(dense, next(iter(training_batches(128, CPU)))[0])
-            columns = {"weights": sum(p.numel() for p in dense.parameters() if p.ndim > 1)}
+            columns: Row = {"weights": sum(p.numel() for p in dense.parameters() if p.ndim > 1)}
+            columns |= {ACCURACY: known[width]} if width in known else {}
             forms[f"thin {width:g}", "dense"] = partial(channels_last, folded(dense)), columns
         rows: list[Row] = [] if reason is None else [{"part": "inference", "note": reason}]
         for size, rounds in batch_sizes.items():
@@ -296,6 +327,13 @@ def ratio_rows(rows: list[Row], batch_sizes: dict[int, int]) -> list[Row]:
                 {"part": "ratio", "ratio": name} | judged("value", other / best, **targets)
             )
     return found
+
+
+def picture(rows: list[Row], path: Path) -> None:
+    """Accuracy against milliseconds, where a network has both."""
+    timed = [row for row in rows if row["part"] == "inference" and "ms" in row]
+    if any(ACCURACY in row for row in timed):
+        cost_plot(timed, path=path)
 
 
 def ratios(rows: list[Row]) -> dict[str, float]:

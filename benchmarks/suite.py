@@ -17,7 +17,8 @@ from rewire.pipeline.provenance import provenance
 from rewire.reporting.text_tables import summary_table
 
 # Each is a module with DEVICES, SETTINGS by mode and run(device=, cache=, **settings) → rows. It
-# may have ratios(rows) → numbers by name, and machine() → what else is to be told of the machine.
+# may have ratios(rows) → numbers by name, machine() → what else is to be told of the machine, and
+# picture(rows, path).
 BENCHES = (
     "search",
     "connectivity",
@@ -85,6 +86,8 @@ def run_bench(name: str, *, mode: str, device: str, output: Path) -> dict[str, A
         result["ratios"] = bench.ratios(rows)
     path = output / f"{name}.json"
     write_json(path, result)
+    if hasattr(bench, "picture"):
+        bench.picture(rows, path.with_suffix(".png"))
     print(f"\n{name}: {bench.__doc__.strip()}\n\n{tables(rows)}")
     for kind, reason in not_measured.items():
         print(f"{kind}: not measured ({reason})")
