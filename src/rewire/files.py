@@ -181,9 +181,10 @@ def write_manifest(
         absent: file → hash of those that belong to it and are not here: it is not whole, then.
     """
     folder = Path(folder)
-    files = {name: sha256(folder / name) for name in names} | dict(absent or {})
-    manifest = {"config": fingerprint(config), "files": dict(sorted(files.items()))}
-    write_json(folder / MANIFEST, manifest | ({"code": dict(code)} if code else {}))
+    files = {name: sha256(folder / name) for name in sorted(names)}
+    more = {"code": code, "absent": absent}
+    manifest = {"config": fingerprint(config), "files": files}
+    write_json(folder / MANIFEST, manifest | {k: dict(v) for k, v in more.items() if v})
 
 
 def content_hash(path: str | Path) -> str:
@@ -200,8 +201,10 @@ def is_whole(folder: str | Path) -> bool:
     """Whether `folder` holds a finished and undamaged result."""
     folder = Path(folder)
     try:
-        files = read_json(folder / MANIFEST)["files"]
-        return all(sha256(listed_file(folder, name)) == digest for name, digest in files.items())
+        manifest = read_json(folder / MANIFEST)
+        files = manifest["files"]
+        there = all(sha256(listed_file(folder, name)) == digest for name, digest in files.items())
+        return there and not manifest.get("absent")
     except (InputError, OSError, KeyError, TypeError, AttributeError):
         return False
 

@@ -64,6 +64,10 @@ def test_what_is_restored_is_published_with_the_same_numbers(kind, request, tmp_
     pruned = [c for c in numbers["thesis_table2.json"] if "pruned" in c["row"] and c["n"]]
     assert shown["ours"] is not None
     assert len(pruned) == 1  # of a network that is nowhere any more
+    page = (again / "report.html").read_text(encoding="utf-8")
+    assert "Networks that are not here: " in page
+    assert "is outdated" not in page
+    assert "is missing" not in page.partition("<script")[0]
     pictures = {path.name for path in (again / "figures").glob("*.png")}
     assert (f"figures_3-5_{CELL[:13]}_dense2.png" in pictures) == (kind == "published")
 
@@ -91,7 +95,9 @@ def test_what_came_without_its_network_is_made_anew_when_asked_for(
     settings = ("rewire=l2", "sparsity=0.99")
     for stage in (train, prune):
         stage.run(*small(tmp_path, *settings))
-    assert "finished already" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert len({line for line in said.splitlines() if line.startswith("incomplete: ")}) == 2
+    assert "finished already" not in said
     for stage in ("train", "prune"):
         made = tmp_path / "quick" / stage / CELL / WEIGHTS
         assert made.read_bytes() == (source / stage / CELL / WEIGHTS).read_bytes()

@@ -75,16 +75,20 @@ def hashes(paths: Mapping[str, Path]) -> dict[str, str | None]:
 
 
 def recorded_hash(path: Path) -> str | None:
-    """The content hash of a file of a result; of a missing one what its manifest says, or None.
+    """The content hash of a file of a result; of one that never came along, what is recorded.
 
-    Published results come without their larger networks (`rewire restore`).
+    Published results come without their larger networks (`rewire restore`). None if it is neither
+    there nor recorded.
     """
-    if path.is_file():
-        return content_hash(path)
+    return content_hash(path) if path.is_file() else absent(path.parent).get(path.name)
+
+
+def absent(folder: Path) -> dict[str, str]:
+    """File → hash of what belongs to a result and did not come along when it was restored."""
     try:
-        return read_json(path.parent / MANIFEST)["files"].get(path.name)
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None
+        return dict(read_json(folder / MANIFEST).get("absent") or {})
+    except (InputError, AttributeError, TypeError, ValueError):
+        return {}
 
 
 def is_current(folder: Path, sources: Mapping[str, Path]) -> bool:

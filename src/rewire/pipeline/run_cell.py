@@ -17,7 +17,7 @@ from rewire.pipeline.cell import Cell
 from rewire.pipeline.document import CONFIG
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.lock import alone
-from rewire.pipeline.made import arguments_of, hashes, made, refused
+from rewire.pipeline.made import absent, arguments_of, hashes, made, refused
 from rewire.pipeline.partial_results import drop_parts
 from rewire.pipeline.provenance import provenance
 from rewire.provenance import PROVENANCE
@@ -90,7 +90,8 @@ def is_finished(folder: Path, decided: Mapping[str, Any]) -> bool:
     result = made(folder)
     if result is None:
         if (folder / MANIFEST).is_file():
-            print(f"damaged: {folder} is made anew", flush=True)
+            state = "incomplete" if absent(folder) else "damaged"
+            print(f"{state}: {folder} is made anew", flush=True)
         return False
     if changes := result.changes(decided):
         raise refused(result, changes)

@@ -14,7 +14,7 @@ from rewire.files import MANIFEST, content_hash, read_json, sha256
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.pipeline.documents import DOCUMENTS, document_of
 from rewire.pipeline.foreign import FOREIGN
-from rewire.pipeline.made import command_for, read_config, remark
+from rewire.pipeline.made import absent, command_for, read_config, remark
 from rewire.provenance import PROVENANCE, Provenance, hours
 from rewire.reporting.html.model import StageRun
 from rewire.reporting.html.tables import Location
@@ -68,6 +68,7 @@ def read_state(source: Path, profile: str) -> Results:
     known = {digest for found in hashes.values() for digest in found.values()}
     manifests = [folder / MANIFEST for cell, folder in cells.items() if MANIFEST in hashes[cell]]
     known |= set(map(content_hash, manifests))
+    known |= {digest for path in manifests for digest in absent(path.parent).values()}
     doubts = {cell: tuple(_doubts(cell, cells[cell], hashes[cell], known)) for cell in cells}
     paths = {cell: folder / PROVENANCE for cell, folder in cells.items()}
     return Results(
@@ -117,7 +118,13 @@ def warnings(results: Results) -> Iterator[str]:
     for found in results.doubts.values():
         yield from (f"{doubt}." for doubt in found)
     yield from mixed_scales(results.source)
-    if said := remark(results.source / stage / cell for stage, cell in results.cells):
+    folders = [results.source / stage / cell for stage, cell in results.cells]
+    if missing := sum(len(absent(folder)) for folder in folders):
+        yield (
+            f"Networks that are not here: {missing}. They belong to restored results; what is "
+            "published has no pruned and no large ones."
+        )
+    if said := remark(folders):
         yield said.strip()
 
 

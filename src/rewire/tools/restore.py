@@ -51,8 +51,8 @@ def restore(published: Path, target: Path) -> list[Path]:
 def restore_result(cell: Path, stage: str, folder: Path) -> None:
     """Write the result of one stage from a cell's published files; its manifest comes last.
 
-    The manifest lists a network that was not published, too, by the hash that later stages
-    recorded: what was made from it is known, and the result counts as incomplete.
+    The manifest names a network that was not published, too, with the hash that later stages
+    recorded: what was made from it is known, and the result is not whole.
     """
     for path in cell.glob(f"{stage}_*"):
         shutil.copyfile(path, folder / path.name.removeprefix(f"{stage}_"))
