@@ -68,7 +68,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "width": 1.0,
         "sparsity": 0.99,
         "densities": [0.02, 0.05, 0.25, 1.0],
-        "thin": [0.1, 0.2, 0.3],
+        "thin": [0.1, 0.15, 0.2, 0.3],
         "cells": CELLS,
         "batch_sizes": {1: 15, 16: 9, 128: 7},
         "step_batch": 128,
