@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 from helpers.small import small
@@ -113,6 +115,23 @@ def test_results_that_are_there_stay(published, tmp_path):
     assert restored == {"prune", "evaluate", "structure"}
     assert [path.name for path in other.iterdir()] == [MANIFEST]
     assert restore(published, tmp_path / "quick") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        (WEIGHTS, b"other bytes", "made from another network"),
+        ("evaluate_config.yaml", b"{", "no configuration is in it"),
+        ("prune_config.yaml", b"\xff", "no configuration is in it"),
+    ],
+)
+def test_what_is_damaged_is_named_and_nothing_is_written(file, content, words, published, tmp_path):
+    shutil.copytree(published, tmp_path / "published")
+    damaged = tmp_path / "published" / "cells" / CELL / file
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=f"^'{re.escape(str(damaged))}' is damaged: .*{words}"):
+        restore(tmp_path / "published", tmp_path / "quick")
+    assert not (tmp_path / "quick").exists()
 
 
 def test_what_is_no_published_result_is_refused_and_nothing_is_written(published, tmp_path):

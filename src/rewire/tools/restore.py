@@ -16,21 +16,22 @@ from pathlib import Path
 import yaml
 
 from rewire.errors import InputError
-from rewire.files import MANIFEST, WEIGHTS, writable_folder, write_manifest
+from rewire.files import MANIFEST, WEIGHTS, sha256, writable_folder, write_manifest
 from rewire.pipeline.document import CONFIG, LAST, SELECTIONS
 from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE
 from rewire.thesis.document import THESIS
 
-MAKERS = {"train": tuple(SELECTIONS.values()), "prune": (WEIGHTS,)}  # stage → networks it leaves
+MAKERS = ("train", "prune")  # stages that leave networks
 
 
 def restore(published: Path, target: Path) -> list[Path]:
     """Lay the cells of `published` out in `target`; returns the folders that were written.
 
     Raises:
-        InputError: if nothing is published there, or `target` has the name of no profile.
+        InputError: if nothing is published there, something is damaged, or `target` has the name of
+            no profile; nothing is written then.
     """
     profile_of(target, THESIS)
     cells = sorted({path.parent for path in published.glob(f"cells/*/*_{CONFIG}")})
@@ -38,6 +39,8 @@ def restore(published: Path, target: Path) -> list[Path]:
         raise InputError(
             f"no published cells in '{published}'. Allowed: a folder that `rewire publish` wrote."
         )
+    for cell in cells:
+        check(cell)
     written = []
     for cell in cells:
         for stage in THESIS.with_results:
@@ -46,6 +49,16 @@ def restore(published: Path, target: Path) -> list[Path]:
                 restore_result(cell, stage, writable_folder(folder))
                 written.append(folder)
     return written
+
+
+def check(cell: Path) -> None:
+    """Refuse a cell whose network is not the one that its results were made from."""
+    weights = cell / WEIGHTS
+    digest = dict(recorded(cell, "train")).get(WEIGHTS)
+    if weights.is_file() and digest not in (None, sha256(weights)):
+        raise InputError(
+            f"'{weights}' is damaged: the results beside it were made from another network."
+        )
 
 
 def restore_result(cell: Path, stage: str, folder: Path) -> None:
@@ -76,8 +89,11 @@ def networks(cell: Path, stage: str) -> dict[str, str]:
 def recorded(cell: Path, maker: str) -> Iterator[tuple[str, str]]:
     """(File, hash) of a network that a stage left, from the results that were made from it."""
     for path in sorted(cell.glob(f"*_{CONFIG}")):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        inputs: Mapping[str, str] = config.get("inputs") or {}
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            inputs: Mapping[str, str] = config.get("inputs") or {}
+        except (UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+            raise InputError(f"'{path}' is damaged: no configuration is in it.") from error
         if maker in inputs:
             file = SELECTIONS[config.get("selection", LAST)] if maker == "train" else WEIGHTS
             yield file, inputs[maker]
