@@ -47,8 +47,8 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
     if folder.name != cell.name:
         print(f"'{folder}' has the name of an earlier version; it may be renamed to '{cell.name}'")
 
-    def finished() -> bool:
-        return not config.force and is_finished(folder, decided)
+    def finished(*, again: bool = False) -> bool:
+        return not config.force and is_finished(folder, decided, again=again)
 
     if finished():
         return
@@ -57,7 +57,7 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
     base = writable_folder(folder).parents[1]
     try:
         with alone(base / "locks" / f"{cell.stage}-{folder.name}"):
-            if finished():
+            if finished(again=True):
                 return
             started = time.perf_counter()
             folder.mkdir(exist_ok=True)  # the run that was waited for may have taken it away
@@ -81,22 +81,29 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
     print(f"wrote {folder}")
 
 
-def is_finished(folder: Path, decided: Mapping[str, Any]) -> bool:
+def is_finished(folder: Path, decided: Mapping[str, Any], *, again: bool = False) -> bool:
     """Whether the result in `folder` is what would be made now; says so, and what it is if not.
+
+    Args:
+        folder: of the result.
+        decided: what decides it.
+        again: this is the second look, after another run may have been waited for: what is wrong
+            with the result was said at the first.
 
     Raises:
         InputError: for a finished result of another configuration.
     """
     result = made(folder)
     if result is None:
-        if (folder / MANIFEST).is_file():
+        if (folder / MANIFEST).is_file() and not again:
             state = "incomplete" if absent(folder) else "damaged"
             print(f"{state}: {folder} is made anew", flush=True)
         return False
     if changes := result.changes(decided):
         raise refused(result, changes)
     if others := result.other_inputs(decided["inputs"]):
-        print(f"outdated: {folder} was made from another {' and '.join(others)}", flush=True)
+        if not again:
+            print(f"outdated: {folder} was made from another {' and '.join(others)}", flush=True)
         return False
     code = result.other_code()
     by = f", made by {code}" if code else ""
