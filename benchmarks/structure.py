@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,10 +52,9 @@ from rewire.engine.library import instruction_set, unavailable
 from rewire.engine.network import use_engine
 from rewire.models.artifact import load_network
 from rewire.models.sparse import SparseNetwork
-from rewire.pipeline.document import CONFIG, METRICS
 from rewire.rng import generator
 from rewire.structure.report import structure_report
-from rewire.thesis.metrics import Training
+from rewire.tools.published_cell import read_cell
 
 DEVICES = ("cpu",)
 ROOT = Path(__file__).parents[1]
@@ -192,16 +190,13 @@ def trained(cells: list[str]) -> Iterator[Network]:
 
 def accuracy_of(cell: Path) -> float:
     """Test accuracy of a published cell, in percent."""
-    return Training.read(cell / f"train_{METRICS}").clean.accuracy
+    return read_cell(cell, note="").trained.clean.accuracy
 
 
 def thin_accuracies() -> dict[float, float]:
     """Width → test accuracy of the published dense networks of 100 epochs."""
-    configs = {
-        path.parent: yaml.safe_load(path.read_text())
-        for path in ROOT.glob(f"{THIN}/train_{CONFIG}")
-    }
-    return {config["model"]["width"]: accuracy_of(cell) for cell, config in configs.items()}
+    cells = [read_cell(path, note="") for path in ROOT.glob(THIN)]
+    return {cell.config["model"]["width"]: cell.trained.clean.accuracy for cell in cells}
 
 
 def calibrate_once(model: SparseNetwork) -> None:
