@@ -34,6 +34,9 @@ TRICKY = 'a doubt about </script><b> & "quotes"'
 PRUNINGS = [
     Pruned("natural-s0.99-l2-seed0", AS_TRAINED, AS_TRAINED, 0, 1000, 7.5, 84.5),
     Pruned("natural-s0.99-l2-seed0", "lonely", "lonely", 40, 960, 19.25, 58.5),
+    Pruned(
+        "natural-s0.99-l2-seed0", "lonely, inner layers", "lonely, inner layers", 38, 962, 19.2, 60
+    ),
     Pruned("natural-s0.99-l2-seed0", "poorest 0.3", "poorest", 90, 910, 30.0, 41.0),
     Pruned("natural-s0.99-l2-seed0", "poorest 0.5", "poorest", 300, 700, 50.0, 22.0),
     Pruned("natural-s0.99-random-seed0", AS_TRAINED, AS_TRAINED, 0, 1000, 2.0, 84.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from dataclasses import replace
@@ -196,6 +197,28 @@ def test_a_curve_shows_ours_beside_the_published_value_under_the_pointer(visit):
     assert clean.split()[1:] == ["98.6", "98.6"]
     plots.select_option(label="CNN: activated-value pruning of dense2")
     assert page.locator("#curves path.mark").count() > 0  # the author's own repeat
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_labels_of_an_axis_keep_apart(visit, size):
+    boxes = visit(size).evaluate(
+        """() => [...document.querySelectorAll(".chart svg")].map((chart) => {
+          const labels = [...chart.querySelectorAll("text[text-anchor=middle]")].slice(0, -1);
+          return labels.map((label) => [label.getBoundingClientRect().left,
+                                        label.getBoundingClientRect().right]);
+        })"""
+    )
+    assert any(len(chart) > 2 for chart in boxes)
+    for chart in boxes:
+        for (_, end), (start, _) in itertools.pairwise(sorted(chart)):
+            assert end < start
+
+
+@pytest.mark.parametrize("width", [560, 640, 1000])  # where the words above some take two lines
+def test_matrices_beside_each_other_begin_at_one_height(visit, width):
+    canvases = visit({"width": width, "height": 900}).locator(".matrices canvas").all()
+    rows = {round(canvas.bounding_box()["y"]) for canvas in canvases}
+    assert len(rows) == (1 if width == 1000 else 2)
 
 
 def test_matrices_switch_zoom_and_tell_a_single_weight(visit):

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from rewire.errors import InputError
+from rewire.reporting.build_table import build_table
+from rewire.reporting.render import explanation
 from rewire.reporting.table_spec import load_spec, parse_spec
 
 FOLDER = Path(__file__).parents[2] / "conf" / "thesis" / "table"
@@ -73,6 +75,15 @@ def test_tables_of_the_thesis_share_columns_and_unit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["thesis_table1", "thesis_layer8"])
+def test_a_network_without_structure_does_not_pass_for_a_structured_one(name: str) -> None:
+    spec = load_spec(FOLDER / f"{name}.yaml")
+    for row in spec.rows:
+        random, *structured = (v for v in row.published.values() if v is not None)
+        for column in spec.columns:
+            assert all(value - random > spec.tolerance_of(row, column) for value in structured)
+
+
+@pytest.mark.parametrize("name", ["thesis_table1", "thesis_layer8"])
 def test_zero_vector_shares_are_multiples_of_one_vector(name: str) -> None:
     total = {"thesis_table1": 22_747, "thesis_layer8": 2_048}[name]
     for row in load_spec(FOLDER / f"{name}.yaml").rows:
@@ -94,6 +105,18 @@ def test_a_specification_survives_parsing() -> None:
     assert [row.label for row in spec.rows] == ["clean", "robust (PGD-50, 10 restarts)"]
 
 
+def test_a_row_may_have_its_own_tolerance() -> None:
+    content = raw()
+    content["columns"]["l2"]["tolerance"] = 3
+    content["rows"][0]["tolerance"] = 0.25
+    spec = parse_spec(content)
+    found = [[spec.tolerance_of(row, column) for column in ("random", "l2")] for row in spec.rows]
+    assert found == [[0.25, 0.25], *[[spec.tolerance, 3]] * (len(spec.rows) - 1)]
+    assert "(structured: 3 points, clean: 0.25 points)" in "".join(
+        explanation(build_table(spec, [], profile="paper", note="Paper profile."))
+    )
+
+
 def test_the_axis_of_the_columns_can_be_named() -> None:
     assert parse_spec({**raw(), "axis": "method"}).axis == "method"
 
@@ -113,6 +136,7 @@ def test_the_axis_of_the_columns_can_be_named() -> None:
         (lambda c: c.update(rows=[3]), "one row is 3"),
         (lambda c: c["rows"][1].update(label="clean"), "row labels of .* not distinct"),
         (lambda c: c["rows"][0].pop("metric"), "lacks metric"),
+        (lambda c: c["rows"][0].update(tolerance=-1), "row 'clean': tolerance is -1"),
         (lambda c: c["rows"][0].update(selector="all"), "selector must map"),
         (lambda c: c["rows"][0]["published"].pop("vector"), "published lacks vector"),
         (lambda c: c["rows"][0]["published"].update(l3=1), "'l3'. Did you mean 'l2'"),

@@ -163,7 +163,7 @@ def _cell(
         verdict=_verdict(
             ours,
             difference,
-            tolerance=spec.tolerances.get(column, spec.tolerance),
+            tolerance=spec.tolerance_of(row, column),
             profile=profile,
             outdated=bool(outdated),
         ),

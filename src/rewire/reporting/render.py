@@ -184,12 +184,11 @@ def explanation(table: Table, *, latex: bool = False) -> list[str]:
     counts = sorted({cell.n for cell in table.cells if cell.n})
     kinds = {cell.interval for cell in table.cells if cell.n}
     near = _amount(spec.tolerance, spec.unit)
-    if spec.tolerances:
-        own = [
-            f"{spec.columns[column]}: {_amount(value, spec.unit)}"
-            for column, value in spec.tolerances.items()
-        ]
-        near += f" ({', '.join(own)})"
+    own = {spec.columns[column]: value for column, value in spec.tolerances.items()}
+    own |= {row.label: row.tolerance for row in spec.rows if row.tolerance is not None}
+    if own:
+        each = [f"{header}: {_amount(value, spec.unit)}" for header, value in own.items()]
+        near += f" ({', '.join(each)})"
     layout = "below (published, ours - published)" if latex else "(published, ours - published)"
     lines = [
         f"A cell is ours [95 % interval] {layout}, in {spec.unit}; {spec.direction} is better."

@@ -24,12 +24,14 @@ class Row:
         selector: field -> value that a result must have.
         metric: dotted path into a result's metrics; a number indexes a list.
         published: column -> published value in the table's unit, None where there is none.
+        tolerance: its own, None for that of the column or table.
     """
 
     label: str
     selector: Mapping[str, Any]
     metric: str
     published: Mapping[str, float | None]
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class TableSpec:
     rows: tuple[Row, ...]
     axis: str = "rewire"
     tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    def tolerance_of(self, row: Row, column: str) -> float:
+        """Of one cell: the row's own, else the column's, else the table's."""
+        if row.tolerance is not None:
+            return row.tolerance
+        return self.tolerances.get(column, self.tolerance)
 
 
 def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
@@ -116,8 +124,11 @@ def read_yaml(path: str | Path, *, kind: str) -> Any:
 
 
 def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
-    _check_keys(raw, {"label", "selector", "metric", "published"}, f"{where}, one row")
+    required = {"label", "selector", "metric", "published"}
+    _check_keys(raw, required, f"{where}, one row", optional={"tolerance"})
     where = f"{where}, row '{raw['label']}'"
+    if "tolerance" in raw:
+        _check_tolerance(raw["tolerance"], where)
     if not isinstance(raw["selector"], Mapping):
         raise InputError(f"{where}: selector must map fields of a result to values.")
     _check_keys(raw["published"], set(columns), f"{where}, published")
@@ -129,6 +140,7 @@ def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -
         selector=dict(raw["selector"]),
         metric=str(raw["metric"]),
         published=dict(raw["published"]),
+        tolerance=float(raw["tolerance"]) if "tolerance" in raw else None,
     )
 
 

@@ -2,6 +2,7 @@
 // Line charts with bands, published marks and hover values, drawn as SVG.
 
 const TOP = 10, BOTTOM = 40, LEFT = 46, RIGHT = 10;
+const CHARACTER = 7; // px, of a label
 const COLOURS = ["c0", "c1", "c2", "c3", "c5", "c4", "c6", "c7"];
 const svg = (name, attributes = {}, ...children) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -72,7 +73,13 @@ class ChartView {
     }
     if (apart) root.append(svg("text", { x: X(xs[0]), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, shown(xs[0])), svg("line", { class: "cursor", x1: LEFT + 8 + 0.03 * (inner - 16), x2: LEFT + 8 + 0.03 * (inner - 16), y1: TOP, y2: HEIGHT - BOTTOM }));
     const places = !apart && (chart.even || xs.length <= 7) ? xs : ticks(first, last, Math.max(3, Math.floor(inner / 70)));
-    for (const tick of places) root.append(svg("text", { x: X(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, shown(tick)));
+    let written = -Infinity; // as far as labels go; one that would touch the one before it is left out
+    for (const tick of places) {
+      const half = shown(tick).length * CHARACTER / 2;
+      if (X(tick) - half < written + CHARACTER) continue;
+      root.append(svg("text", { x: X(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, shown(tick)));
+      written = X(tick) + half;
+    }
     root.append(svg("text", { x: LEFT + inner / 2, y: HEIGHT - 6, "text-anchor": "middle" }, chart.x_label));
     for (const each of series) this.drawSeries(root, each, X, Y);
     this.cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
