@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,18 @@ def test_a_network_without_structure_does_not_pass_for_a_structured_one(name: st
         random, *structured = (v for v in row.published.values() if v is not None)
         for column in spec.columns:
             assert all(value - random > spec.tolerance_of(row, column) for value in structured)
+
+
+def test_a_published_number_is_judged_alike_in_every_table() -> None:
+    found = defaultdict(set)
+    for path in FOLDER.rglob("*.yaml"):
+        spec = load_spec(path)
+        for row in spec.rows:
+            for column, value in row.published.items():
+                if value is not None:
+                    found[row.metric, value].add(spec.tolerance_of(row, column))
+    assert len(found) > 30
+    assert {place: kinds for place, kinds in found.items() if len(kinds) > 1} == {}
 
 
 @pytest.mark.parametrize("name", ["thesis_table1", "thesis_layer8"])
