@@ -61,7 +61,7 @@ class Inference:
                 )
             single = self._single[shape]
             if single is not None:
-                return torch.stack([single(image) for image in x.contiguous()])
+                return single(x.contiguous())
         if shape not in self._blocked:
             self._blocked[shape] = self._index(self._plan.geometry(shape, torch.float32))
         layers = self._blocked[shape]

@@ -87,6 +87,7 @@ class Single:
         self._input = self._maps(image)
         self._output = self._translate(plan)
         self._program = (_Operation * len(self._operations))(*self._operations)
+        self._run = kernels().rewire_run_single
 
     @classmethod
     def of(cls, *args: Any) -> Single | None:
@@ -96,14 +97,15 @@ class Single:
         except NotImplementedError:
             return None
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Contiguous float32 (C, H, W) → logits (classes,)."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """Contiguous float32 (B, C, H, W) → logits (B, classes)."""
+        logits = torch.empty(len(images), self._output.plane.channels)
         with self._alone:
-            kernels().rewire_run_single(
-                pointer(image), ctypes.addressof(self._input.plane),
-                ctypes.addressof(self._program), len(self._operations), torch.get_num_threads(),
+            self._run(
+                pointer(images), len(images), ctypes.addressof(self._input.plane), self._program,
+                len(self._operations), pointer(logits), torch.get_num_threads(),
             )  # fmt: skip
-            return self._output.data[: self._output.plane.channels].clone()
+        return logits
 
     def _bordered(self, g: Geometry, module: nn.Module) -> Geometry:
         """Of the planes that hold the maps of a layer."""

@@ -196,14 +196,18 @@ void rewire_tail_back(int storage, int images, int channels, int height, int wid
   });
 }
 
-// One image (channels, height, width) through a network; `ops` in their order.
-void rewire_run_single(const float* image, const Plane* input, const Operation* ops, int n,
-                       int threads) {
-  for (int c = 0; c < input->channels; ++c)
-    for (int y = 0; y < input->height; ++y)
-      std::memcpy(input->pixel(c, y, 0), image + ((size_t)c * input->height + y) * input->width,
-                  sizeof(float) * input->width);
-  for (int i = 0; i < n; ++i) run_single(ops[i], threads);
+// Images (count, channels, height, width) through a network, one after the other; `ops` in their
+// order, the last of which writes the logits.
+void rewire_run_single(const float* image, int count, const Plane* input, const Operation* ops,
+                       int n, float* logits, int threads) {
+  const Plane& last = n ? ops[n - 1].out : *input;
+  for (; count > 0; --count, logits += last.channels) {
+    for (int c = 0; c < input->channels; ++c)
+      for (int y = 0; y < input->height; ++y, image += input->width)
+        std::memcpy(input->pixel(c, y, 0), image, sizeof(float) * input->width);
+    for (int i = 0; i < n; ++i) run_single(ops[i], threads);
+    std::memcpy(logits, last.data, sizeof(float) * last.channels);
+  }
 }
 
 void rewire_pack(int storage, const float* x, const int64_t* strides, int images, int channels,

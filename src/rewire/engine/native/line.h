@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -45,28 +46,22 @@ INLINE vf fma(vf a, vf b, vf c) {
 
 INLINE vf select(vu mask, vf yes, vf no) { return (vf)((mask & (vu)yes) | (~mask & (vu)no)); }
 
-// a where a > b, else b.
-INLINE vf larger(vf a, vf b) {
-#if defined(__AVX2__) && REWIRE_WIDTH == 8
-  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
-  return select((vu)(a > b), a, b);
-#endif
-}
+// a where a > b, else b; of vectors of any width.
+template <class V>
+INLINE V larger(V a, V b) { return a > b ? a : b; }
 
-// Of two vectors that follow one another, the values at even and at odd places.
-#if REWIRE_WIDTH == 16
-#define REWIRE_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define REWIRE_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#elif REWIRE_WIDTH == 8
-#define REWIRE_EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define REWIRE_ODD 1, 3, 5, 7, 9, 11, 13, 15
-#else
-#define REWIRE_EVEN 0, 2, 4, 6
-#define REWIRE_ODD 1, 3, 5, 7
-#endif
-INLINE vf even(vf a, vf b) { return __builtin_shufflevector(a, b, REWIRE_EVEN); }
-INLINE vf odd(vf a, vf b) { return __builtin_shufflevector(a, b, REWIRE_ODD); }
+// L floats computed together, where fewer than W are wanted.
+template <int L>
+struct Floats {
+  typedef float type __attribute__((vector_size(L * 4), may_alias));
+};
+
+// Of two vectors that follow one another, every second value from the first (FROM = 0) or the second
+// one (1) on.
+template <int FROM, class V, int... I>
+INLINE V every_second(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I + FROM)...);
+}
 
 INLINE vf positive_part(vf v) { return larger(v, all(0)); }
 

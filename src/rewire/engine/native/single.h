@@ -35,6 +35,8 @@ struct Operation {  // shared with Python
   const float* shift;       // by output channel, may be null
 };
 
+static const float ZEROS[32] = {};  // a short row of them, as many as any build has
+
 // out[i] = sum over the entries of weight · in[place + i], for N vectors of pixels; to what is there
 // if it has begun. Every C-th entry adds to the same sum, so that short rows do not wait for
 // themselves. The rows of a Quad's four outputs lie `apart`.
@@ -48,11 +50,10 @@ INLINE void sum_chunk(float* out, size_t apart, const float* in, const E* e, con
   if (begun)
 #pragma GCC unroll 16
     for (int k = 0; k < SUMS; ++k) std::memcpy(&sum[0][k], out + k / N * apart + k % N * W, sizeof(vf));
-  auto add = [&](vf* to, const E& entry) __attribute__((always_inline)) {
+  auto add = [&](vf* to, const float* p, const E& entry) __attribute__((always_inline)) {
     vf weight[E::outputs];
 #pragma GCC unroll 4
     for (int o = 0; o < E::outputs; ++o) weight[o] = all(entry.of(o));
-    const float* p = in + entry.place;
     asm("" : "+r"(p));  // one address, not one for every vector
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) {
@@ -64,9 +65,14 @@ INLINE void sum_chunk(float* out, size_t apart, const float* in, const E* e, con
   };
   for (; end - e >= C; e += C)
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) add(sum[c], e[c]);
-  if constexpr (C > 1)
-    for (; e < end; ++e) add(sum[0], *e);
+    for (int c = 0; c < C; ++c) add(sum[c], in + e[c].place, e[c]);
+  // What is left, fewer than C, without a branch that nobody could foresee.
+  static const E NOTHING{};
+#pragma GCC unroll 4
+  for (int c = 0; c < C - 1; ++c) {
+    const bool is = e + c < end;
+    add(sum[c], is ? in + e[c].place : ZEROS, is ? e[c] : NOTHING);
+  }
 #pragma GCC unroll 16
   for (int k = 0; k < SUMS; ++k) {
     vf all = sum[0][k];
@@ -113,48 +119,78 @@ void sum_row(float* out, size_t apart, const float* in, int length, const E* e, 
   }
 }
 
-// One row of maps from the sums: the largest of 2×2 where there is a pool, shifted, then max(0, ·).
-// Shifting the largest is the same as the largest of the shifted ones: rounding keeps their order.
-template <bool POOL, bool RELU>
-INLINE void finish_row(float* __restrict out, const float* __restrict sums, int width, int right,
-                       int down, float shift) {
-  int x = 0;
-  if (POOL && right == 1)  // a vector at a time: the larger of both rows, then of neighbours
-    for (; x + W <= width; x += W) {
-      vf two[2];
-      for (int i = 0; i < 2; ++i) {
-        vf above, below;
-        std::memcpy(&above, sums + 2 * x + i * W, sizeof above);
-        std::memcpy(&below, sums + 2 * x + i * W + down, sizeof below);
-        two[i] = larger(below, above);
-      }
-      vf v = larger(odd(two[0], two[1]), even(two[0], two[1])) + all(shift);
-      if (RELU) v = positive_part(v);
-      std::memcpy(out + x, &v, sizeof v);
+// The largest of 2×2 sums, shifted, then max(0, ·): L pixels at a time while they last, then half as
+// many; returns how many were done. Shifting the largest is the same as the largest of the shifted
+// ones: rounding keeps their order.
+template <int L, bool RELU>
+INLINE int pool_row(float* out, const float* sums, int x, int width, int down, float shift) {
+  using V = typename Floats<L>::type;
+  constexpr auto all_of = std::make_integer_sequence<int, L>();
+  for (; x + L <= width; x += L) {
+    V two[2];  // the larger of both rows, then of neighbours
+    for (int i = 0; i < 2; ++i) {
+      V above, below;
+      std::memcpy(&above, sums + 2 * x + i * L, sizeof above);
+      std::memcpy(&below, sums + 2 * x + i * L + down, sizeof below);
+      two[i] = larger(below, above);
     }
-  for (; x < width; ++x) {
-    const float* s = sums + x * (POOL ? 2 : 1) * right;
-    float v = s[0];
-    if constexpr (POOL) {
-      const float a = s[right] > v ? s[right] : v;
-      const float b = s[down + right] > s[down] ? s[down + right] : s[down];
-      v = b > a ? b : a;
-    }
-    v += shift;
-    out[x] = RELU && !(v > 0) ? 0.f : v;
+    V v = larger(every_second<1>(two[0], two[1], all_of), every_second<0>(two[0], two[1], all_of));
+    v = v + shift;
+    if (RELU) v = larger(v, V{});
+    std::memcpy(out + x, &v, sizeof v);
   }
+  if constexpr (L > 2) x = pool_row<L / 2, RELU>(out, sums, x, width, down, shift);
+  return x;
 }
 
+// The pixels of a channel from its sums, whatever the stride.
 template <bool POOL, bool RELU>
 void finish(const Operation& op, int channel, const float* sums) {
   const float shift = op.shift ? op.shift[channel] : 0.f;
-  const int down = op.stride * op.in.row();
+  const int right = op.stride, down = op.stride * op.in.row(), width = op.out.width;
   for (int y = 0; y < op.out.height; ++y, sums += (POOL ? 2 : 1) * down) {
     float* out = op.out.pixel(channel, y, 0);
-    if (op.stride == 1) finish_row<POOL, RELU>(out, sums, op.out.width, 1, down, shift);
-    else finish_row<POOL, RELU>(out, sums, op.out.width, op.stride, down, shift);
+    int x = 0;
+    if (POOL && right == 1) x = pool_row<W, RELU>(out, sums, x, width, down, shift);
+    for (; x < width; ++x) {
+      const float* s = sums + x * (POOL ? 2 : 1) * right;
+      float v = s[0];
+      if constexpr (POOL)
+        v = larger(larger(s[down + right], s[down]), larger(s[right], v));
+      v += shift;
+      out[x] = RELU ? larger(v, 0.f) : v;
+    }
   }
 }
+
+// Where sums lie as the pixels do, border columns between their rows, a channel is finished whole.
+struct Whole {
+  std::vector<uint32_t> inside;  // all bits where a sum is a pixel; none: sums lie otherwise
+
+  Whole(const Operation& op, int length, size_t vectors) {
+    const Plane &in = op.in, &out = op.out;
+    // Whole vectors are written: they must end before the next channel's first pixel.
+    if (op.pool || op.stride > 1 || in.row() != out.row() || vectors * W > out.size()) return;
+    inside.resize(vectors * W);
+    for (int i = 0; i < length; ++i) inside[i] = i % in.row() < out.width ? ~0u : 0;
+  }
+
+  template <bool RELU>
+  void finish(const Operation& op, int channel, const float* sums) const {
+    float* out = op.out.pixel(channel, 0, 0);
+    const vf shift = all(op.shift ? op.shift[channel] : 0.f);
+    for (size_t i = 0; i < inside.size(); i += W) {
+      vf v;
+      vu mask;
+      std::memcpy(&v, sums + i, sizeof v);
+      std::memcpy(&mask, &inside[i], sizeof mask);
+      v = v + shift;
+      if (RELU) v = positive_part(v);
+      v = (vf)((vu)v & mask);
+      std::memcpy(out + i, &v, sizeof v);
+    }
+  }
+};
 
 inline void convolve_planes(const Operation& op, int threads) {
   const Plane &in = op.in, &out = op.out;
@@ -169,7 +205,8 @@ inline void convolve_planes(const Operation& op, int threads) {
   constexpr int TOGETHER = Quad::outputs;
   const int rows = (out.channels + TOGETHER - 1) / TOGETHER;
   const int pieces = products + Quad::outputs * by_four < 50000 ? 1 : std::min(rows, 4 * threads);
-  const size_t apart = (length + W - 1) / W * W;
+  const size_t vectors = (length + W - 1) / W, apart = vectors * W;
+  const Whole whole(op, length, vectors);
   const float* from = in.pixel(0, 0, 0);
   parallel(pieces, threads, [&](int piece) {
     std::vector<float> sums(TOGETHER * apart);
@@ -182,7 +219,8 @@ inline void convolve_planes(const Operation& op, int threads) {
         float* row = sums.data() + o % TOGETHER * apart;
         if (q >= fours || group(o) < group(o + 1))
           sum_row(row, apart, from, length, group(o), group(o + 1), q < fours);
-        if (op.pool) op.relu ? finish<true, true>(op, o, row) : finish<true, false>(op, o, row);
+        if (!whole.inside.empty()) op.relu ? whole.finish<true>(op, o, row) : whole.finish<false>(op, o, row);
+        else if (op.pool) op.relu ? finish<true, true>(op, o, row) : finish<true, false>(op, o, row);
         else op.relu ? finish<false, true>(op, o, row) : finish<false, false>(op, o, row);
       }
     }
@@ -200,11 +238,13 @@ inline void multiply(const Operation& op) {
   }
   for (int o = 0; o < op.out.channels; ++o) {
     float sum[4] = {o < fours * Quad::outputs ? op.out.data[o] : 0.f};
-    const Entry* e = op.entries + op.groups[o];
-    const int n = op.groups[o + 1] - op.groups[o];
-    for (int k = 0; k < n; ++k) sum[k & 3] += in[e[k].place] * e[k].weight;
+    const Entry *e = op.entries + op.groups[o], *end = op.entries + op.groups[o + 1];
+    for (; end - e >= 4; e += 4)
+      for (int c = 0; c < 4; ++c) sum[c] += in[e[c].place] * e[c].weight;
+    for (int c = 0; c < 3; ++c)
+      if (e + c < end) sum[c] += in[e[c].place] * e[c].weight;
     float v = (sum[0] + sum[1]) + (sum[2] + sum[3]) + (op.shift ? op.shift[o] : 0.f);
-    op.out.data[o] = op.relu && !(v > 0) ? 0.f : v;
+    op.out.data[o] = op.relu ? larger(v, 0.f) : v;
   }
 }
 
@@ -229,12 +269,12 @@ inline void run_single(const Operation& op, int threads) {
       break;
     case FLATTEN: {
       const int pixels = in.height * in.width;
-      for (int c = 0; c < in.channels; ++c)
-        for (int y = 0; y < in.height; ++y)
-          for (int x = 0; x < in.width; ++x) {
-            const int p = y * in.width + x;
-            out.data[op.flip ? p * in.channels + c : c * pixels + p] = *in.pixel(c, y, x);
-          }
+      for (int p = 0; p < pixels; ++p) {
+        const float* from = in.pixel(0, p / in.width, p % in.width);
+        float* to = out.data + (op.flip ? p * in.channels : p);
+        for (int c = 0; c < in.channels; ++c, from += in.size(), to += op.flip ? 1 : pixels)
+          *to = *from;
+      }
       break;
     }
   }
