@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rewire.engine import Inference
+from rewire.engine.inference import SINGLY, TOGETHER
 from rewire.engine.network import use_engine
-from rewire.engine.single import Single
+from rewire.engine.program import Program
 from rewire.errors import InputError
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseLinear
@@ -41,10 +42,11 @@ def assert_exact(model, shape=IMAGE, *, batches=BATCHES, error=3e-6):
     return infer
 
 
-def runs_singly(infer, shape=IMAGE):
-    """Whether a single image has a program of its own."""
-    infer(images(1, shape))
-    return isinstance(infer._single[shape], Single)
+def runs_in_one_call(infer, shape=IMAGE):
+    """Whether images alone and in blocks have a program of their own."""
+    alone, in_blocks = (infer._program(shape, held) is not None for held in (1, TOGETHER))
+    assert alone == in_blocks
+    return alone
 
 
 stages = st.builds(
@@ -71,7 +73,7 @@ def test_any_chain_of_layers_gives_the_exact_logits(build, stages, image, densit
         height, width = stage.size(height), stage.size(width)
         assume(height > 0 and width > 0)
     model = network(chain(stages, image, last=last), density=density, seed=seed)
-    assert runs_singly(assert_exact(model, image), image)
+    assert runs_in_one_call(assert_exact(model, image), image)
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
@@ -81,9 +83,9 @@ def test_any_chain_of_layers_gives_the_exact_logits(build, stages, image, densit
 def test_layers_of_unlike_padding_read_their_own_maps_only(build, kernel, stride, padding, pool):
     """The border of all maps is as wide as the widest padding, here of the first layer."""
     stages = [Stage(padding=2), Stage(kernel=kernel, stride=stride, padding=padding, pool=pool)]
-    assert runs_singly(assert_exact(network(chain(stages, IMAGE))))
+    assert runs_in_one_call(assert_exact(network(chain(stages, IMAGE))))
     stages = [Stage(kernel=kernel, stride=stride, padding=padding, pool=pool)]
-    assert runs_singly(assert_exact(network(chain(stages, IMAGE))))
+    assert runs_in_one_call(assert_exact(network(chain(stages, IMAGE))))
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -99,7 +101,7 @@ def test_maps_of_every_width_of_a_vector_give_the_exact_logits(build, size):
     """Short rows are summed in several turns, long ones in chunks."""
     stages = [Stage(channels=20), Stage(channels=12), Stage(channels=9, kernel=1, padding=0)]
     image = (3, size, size)
-    assert runs_singly(assert_exact(network(chain(stages, image)), image), image)
+    assert runs_in_one_call(assert_exact(network(chain(stages, image)), image), image)
 
 
 def test_no_images_have_no_logits(build):
@@ -114,25 +116,35 @@ def test_images_give_the_same_bits_alone_and_in_company_of_few(build):
     assert torch.equal(infer(transposed), together)
 
 
+def test_more_images_than_maps_hold_go_in_turns_of_the_same_bits(build):
+    model = network(chain([Stage(channels=20), Stage(pool=True)], IMAGE))
+    infer = assert_exact(model, batches=(TOGETHER - 1, TOGETHER, TOGETHER + 1, 2 * TOGETHER + 17))
+    x = images(2 * TOGETHER + 17)
+    parts = x.split(29)
+    assert min(map(len, parts)) > SINGLY
+    assert torch.equal(infer(x), torch.cat([infer(part) for part in parts]))
+
+
 # Bodies with branches.
 
 
 @pytest.mark.parametrize("how", [how for how in SUMS if "do_not_fit" not in how])
 def test_sums_of_activations_are_the_exact_ones_whatever_their_shapes(build, how):
     infer = assert_exact(network(Body(how)))
-    assert runs_singly(infer) == ("pixel" not in how)
+    assert runs_in_one_call(infer) == ("pixel" not in how)
 
 
 def test_an_activation_may_be_added_to_itself(build):
-    assert runs_singly(assert_exact(network(Body("sum_with_itself"))))
+    assert runs_in_one_call(assert_exact(network(Body("sum_with_itself"))))
 
 
 @pytest.mark.parametrize("how", ["sum_of_pixel_and_maps", "sum_of_maps_and_pixel"])
-def test_summands_of_different_shapes_are_refused_for_single_images_by_their_shapes(build, how):
+@pytest.mark.parametrize("held", [1, 16])
+def test_summands_of_different_shapes_are_refused_by_their_shapes(build, how, held):
     infer = Inference(network(Body(how)))
     geometry = infer._plan.geometry(IMAGE, torch.float32)
     with pytest.raises(NotImplementedError, match=r"\(6, [18], [18]\) and \(6, [18], [18]\)"):
-        Single(infer._plan, IMAGE, geometry, infer._index, infer._shifts)
+        Program(infer._plan, IMAGE, geometry, infer._index, infer._shifts, held=held)
 
 
 @pytest.mark.parametrize("count", BATCHES[1:])
@@ -144,14 +156,14 @@ def test_summands_that_do_not_fit_are_an_error(build, count):
 
 def test_a_convolution_of_single_pixels_reads_the_border_of_its_maps(build):
     """It looks like a dense layer, whose vectors have none."""
-    assert runs_singly(assert_exact(network(Body("one_pixel"))))
+    assert runs_in_one_call(assert_exact(network(Body("one_pixel"))))
 
 
 @pytest.mark.parametrize(
     "how", ["norm_of_the_images", "norm_behind_an_ordinary_layer", "used_twice", "pool_alone"]
 )
-def test_what_has_no_form_for_one_image_is_computed_in_blocks(build, how):
-    assert not runs_singly(assert_exact(network(Body(how))))
+def test_what_has_no_form_in_a_program_is_computed_step_by_step(build, how):
+    assert not runs_in_one_call(assert_exact(network(Body(how))))
 
 
 def test_a_layer_used_for_maps_of_two_sizes_is_refused(build):

@@ -13,14 +13,16 @@ from rewire.engine.buffers import empty
 from rewire.engine.library import STORAGES, Geometry, kernels, pointer
 from rewire.engine.ops import affine
 from rewire.engine.plan import Plan
+from rewire.engine.program import Program
 from rewire.engine.quads import SplitIndex, split_index
-from rewire.engine.single import Single
 from rewire.engine.steps import Conv, Linear, Norm
 from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 
-SINGLY = 4
-"""Images up to which each goes alone: a block of 16 takes as long as some four alone."""
+SINGLY = 6
+"""Images up to which each goes alone: a block of 16 takes as long as some six alone."""
+TOGETHER = 64
+"""Images that are in the maps at a time where they go in blocks."""
 
 
 class Inference:
@@ -44,7 +46,7 @@ class Inference:
         self._connected = model.connected()
         self._values, self._shifts = _folded(model, self._plan)
         self._blocked: dict[tuple[int, ...], list[SplitIndex]] = {}
-        self._single: dict[tuple[int, ...], Single | None] = {}
+        self._programs: dict[tuple[tuple[int, int, int], int], Program | None] = {}
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -53,19 +55,22 @@ class Inference:
             raise InputError(f"images of shape {tuple(x.shape)}. Allowed: (B, C, H, W).")
         _, channels, height, width = x.shape
         x, shape = x.float(), (channels, height, width)
-        if 0 < len(x) <= SINGLY:
-            if shape not in self._single:
-                geometry = self._plan.geometry(shape, torch.float32)
-                self._single[shape] = Single.of(
-                    self._plan, shape, geometry, self._index, self._shifts
-                )
-            single = self._single[shape]
-            if single is not None:
-                return single(x.contiguous())
+        program = self._program(shape, 1 if len(x) <= SINGLY else TOGETHER)
+        if program is not None:
+            return program(x.contiguous())
         if shape not in self._blocked:
             self._blocked[shape] = self._index(self._plan.geometry(shape, torch.float32))
         layers = self._blocked[shape]
         return self._plan.walk(x, lambda step, x: self._step(step, x, layers))
+
+    def _program(self, image: tuple[int, int, int], held: int) -> Program | None:
+        """For images of a shape; None if an operation has no form in one."""
+        if (image, held) not in self._programs:
+            geometry = self._plan.geometry(image, torch.float32)
+            self._programs[image, held] = Program.of(
+                self._plan, image, geometry, self._index, self._shifts, held=held
+            )
+        return self._programs[image, held]
 
     def _index(self, geometry: list[Geometry]) -> list[SplitIndex]:
         """Of all layers with the folded weights, for other maps."""

@@ -3,7 +3,7 @@
 #include "index.h"
 #include "layout.h"
 #include "norm.h"
-#include "single.h"
+#include "program.h"
 #include "update.h"
 #include <cstdlib>
 #include <string>
@@ -111,22 +111,14 @@ void rewire_set_weights(int layers, const int64_t* bounds, const float* values, 
   });
 }
 
-// quad_groups and quads: weights that are summed by fours of outputs, before the others; may be null.
-// With `pool` the largest of every 2×2 pixels is written.
+// See `convolve` in program.h.
 void rewire_convolve(int storage, const Geometry* g, int images, const void* in, void* out,
                      const int32_t* groups, const void* entries, const int32_t* quad_groups,
                      const void* quads, const float* shift, int relu, int pool, int threads) {
   stored(storage, images, [&](auto s) {
     using S = decltype(s);
-    const auto go = [&](const Finish& finish, const Quads* fours) {
-      sweep<S>(planned<plan_forward<Entry>>(*g), data<S>(out), data<S>(in), g->inputs,
-               blocks_of<S>(images), groups, static_cast<const Entry*>(entries), finish, threads,
-               fours, pool);
-    };
-    if (!quads) return go({shift, relu != 0}, nullptr);
-    const Quads fours{planned<plan_forward<Quad>>(*g).front(), quad_groups,
-                      static_cast<const Quad*>(quads)};
-    go({shift, relu != 0, fours.sweep.channels * Quad::outputs}, &fours);
+    convolve<S>(*g, images, data<S>(in), data<S>(out), groups, static_cast<const Entry*>(entries),
+                quad_groups, static_cast<const Quad*>(quads), shift, relu != 0, pool, threads);
   });
 }
 
@@ -196,18 +188,12 @@ void rewire_tail_back(int storage, int images, int channels, int height, int wid
   });
 }
 
-// Images (count, channels, height, width) through a network, one after the other; `ops` in their
-// order, the last of which writes the logits.
-void rewire_run_single(const float* image, int count, const Plane* input, const Operation* ops,
-                       int n, float* logits, int threads) {
-  const Plane& last = n ? ops[n - 1].out : *input;
-  for (; count > 0; --count, logits += last.channels) {
-    for (int c = 0; c < input->channels; ++c)
-      for (int y = 0; y < input->height; ++y, image += input->width)
-        std::memcpy(input->pixel(c, y, 0), image, sizeof(float) * input->width);
-    for (int i = 0; i < n; ++i) run_single(ops[i], threads);
-    std::memcpy(logits, last.data, sizeof(float) * last.channels);
-  }
+// Images (count, channels, height, width) → logits (count, classes): one by one through planes that
+// hold one image, or in blocks through maps that hold `held`.
+void rewire_run(const float* images, int count, int held, const Plane* input, const Operation* ops,
+                int n, float* logits, int threads) {
+  if (held == 1) run_singly(images, count, *input, ops, n, logits, threads);
+  else run_in_blocks(images, count, held, *input, ops, n, logits, threads);
 }
 
 void rewire_pack(int storage, const float* x, const int64_t* strides, int images, int channels,

@@ -133,6 +133,9 @@ struct B16 {
   static INLINE float widen(T x) { return number((uint32_t)x << 16); }
 };
 
+template <class S>
+int blocks_of(int images) { return (images + S::lanes - 1) / S::lanes; }
+
 // Which images of a block exist: lines of the last block may have lanes without an image.
 template <class S>
 struct Lanes {

@@ -13,9 +13,6 @@ struct Maps {  // of one layer, and how many images there are
 };
 
 template <class S>
-int blocks_of(int images) { return (images + S::lanes - 1) / S::lanes; }
-
-template <class S>
 int images_of(const Maps& m, int block) { return std::min(S::lanes, m.images - block * S::lanes); }
 
 // What becomes of z: y = scale·z + shift, then ReLU if wanted, then the maximum of 2×2 pixels if

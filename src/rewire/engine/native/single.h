@@ -12,7 +12,7 @@
 
 namespace rewire {
 
-struct Plane {  // maps of `channels` channels in a buffer; shared with Python (engine/inference.py)
+struct Plane {  // maps of `channels` channels in a buffer; shared with Python (engine/program.py)
   float* data;
   int32_t channels, height, width, border;
   int row() const { return width + 2 * border; }
@@ -24,15 +24,15 @@ struct Plane {  // maps of `channels` channels in a buffer; shared with Python (
 
 enum Kind : int32_t { CONVOLVE, DENSE, ADD, AVERAGE, FLATTEN };
 
-struct Operation {  // shared with Python
-  int32_t kind, relu, pool, stride;
-  Plane in, other, out;     // `other` is the second summand of ADD
-  int32_t taps, flip;       // of CONVOLVE; FLATTEN: channel last
-  const int32_t* groups;    // of the forward index, built for planes
+struct Operation {  // shared with Python (engine/program.py)
+  int32_t kind, relu, pool, flip;  // FLATTEN: channel last
+  Plane in, other, out;            // `other` is the second summand of ADD
+  Geometry geometry;               // of the layer of CONVOLVE and DENSE
+  const int32_t* groups;           // of the forward index, built for these maps
   const Entry* entries;
   const int32_t* quad_groups;  // likewise, of the weights that are summed by fours of outputs
   const Quad* quads;           // may be null
-  const float* shift;       // by output channel, may be null
+  const float* shift;          // by output channel, may be null
 };
 
 static const float ZEROS[32] = {};  // a short row of them, as many as any build has
@@ -147,7 +147,7 @@ INLINE int pool_row(float* out, const float* sums, int x, int width, int down, f
 template <bool POOL, bool RELU>
 void finish(const Operation& op, int channel, const float* sums) {
   const float shift = op.shift ? op.shift[channel] : 0.f;
-  const int right = op.stride, down = op.stride * op.in.row(), width = op.out.width;
+  const int right = op.geometry.stride, down = op.geometry.stride * op.in.row(), width = op.out.width;
   for (int y = 0; y < op.out.height; ++y, sums += (POOL ? 2 : 1) * down) {
     float* out = op.out.pixel(channel, y, 0);
     int x = 0;
@@ -170,7 +170,7 @@ struct Whole {
   Whole(const Operation& op, int length, size_t vectors) {
     const Plane &in = op.in, &out = op.out;
     // Whole vectors are written: they must end before the next channel's first pixel.
-    if (op.pool || op.stride > 1 || in.row() != out.row() || vectors * W > out.size()) return;
+    if (op.pool || op.geometry.stride > 1 || in.row() != out.row() || vectors * W > out.size()) return;
     inside.resize(vectors * W);
     for (int i = 0; i < length; ++i) inside[i] = i % in.row() < out.width ? ~0u : 0;
   }
@@ -196,12 +196,12 @@ inline void convolve_planes(const Operation& op, int threads) {
   const Plane &in = op.in, &out = op.out;
   // From the first wanted pixel to the last one: behind it taps may leave the plane.
   const int height = out.height << op.pool, width = out.width << op.pool;
-  const int length = ((height - 1) * in.row() + width - 1) * op.stride + 1;
-  auto group = [&](int o) { return op.entries + op.groups[(size_t)o * op.taps]; };
+  const int length = ((height - 1) * in.row() + width - 1) * op.geometry.stride + 1;
+  auto group = [&](int o) { return op.entries + op.groups[(size_t)o * op.geometry.taps()]; };
   // Below some ten thousand products waking a thread takes longer than they do.
   const int64_t products = (int64_t)(group(out.channels) - group(0)) * length;
   const int fours = op.quads ? out.channels / Quad::outputs : 0;  // the others have no quads
-  const int64_t by_four = fours ? (int64_t)op.quad_groups[(size_t)fours * op.taps] * length : 0;
+  const int64_t by_four = fours ? (int64_t)op.quad_groups[(size_t)fours * op.geometry.taps()] * length : 0;
   constexpr int TOGETHER = Quad::outputs;
   const int rows = (out.channels + TOGETHER - 1) / TOGETHER;
   const int pieces = products + Quad::outputs * by_four < 50000 ? 1 : std::min(rows, 4 * threads);
@@ -212,8 +212,8 @@ inline void convolve_planes(const Operation& op, int threads) {
     std::vector<float> sums(TOGETHER * apart);
     for (int q = rows * piece / pieces; q < rows * (piece + 1) / pieces; ++q) {
       if (q < fours) {
-        const int32_t* g = op.quad_groups + (size_t)q * op.taps;
-        sum_row(sums.data(), apart, from, length, op.quads + g[0], op.quads + g[op.taps]);
+        const int32_t* g = op.quad_groups + (size_t)q * op.geometry.taps();
+        sum_row(sums.data(), apart, from, length, op.quads + g[0], op.quads + g[op.geometry.taps()]);
       }
       for (int o = q * TOGETHER; o < std::min(out.channels, (q + 1) * TOGETHER); ++o) {
         float* row = sums.data() + o % TOGETHER * apart;
@@ -248,7 +248,8 @@ inline void multiply(const Operation& op) {
   }
 }
 
-inline void run_single(const Operation& op, int threads) {
+// One operation for the image whose planes hold it.
+inline void run_planes(const Operation& op, int threads) {
   const Plane &in = op.in, &out = op.out;
   switch (op.kind) {
     case CONVOLVE: convolve_planes(op, threads); break;
@@ -256,7 +257,7 @@ inline void run_single(const Operation& op, int threads) {
     case ADD:
       for (size_t i = 0; i < out.channels * out.size(); ++i) {
         const float v = in.data[i] + op.other.data[i];
-        out.data[i] = op.relu && !(v > 0) ? 0.f : v;
+        out.data[i] = op.relu ? larger(v, 0.f) : v;
       }
       break;
     case AVERAGE:
@@ -277,6 +278,20 @@ inline void run_single(const Operation& op, int threads) {
       }
       break;
     }
+  }
+}
+
+// Images (count, channels, height, width) through a network, one after the other; `ops` in their
+// order, the last of which writes the logits.
+inline void run_singly(const float* image, int count, const Plane& input, const Operation* ops,
+                       int n, float* logits, int threads) {
+  const Plane& last = n ? ops[n - 1].out : input;
+  for (; count > 0; --count, logits += last.channels) {
+    for (int c = 0; c < input.channels; ++c)
+      for (int y = 0; y < input.height; ++y, image += input.width)
+        std::memcpy(input.pixel(c, y, 0), image, sizeof(float) * input.width);
+    for (int i = 0; i < n; ++i) run_planes(ops[i], threads);
+    std::memcpy(logits, last.data, sizeof(float) * last.channels);
   }
 }
 

@@ -1,4 +1,4 @@
-"""One image at a time: all operations of a network in one call of the kernels."""
+"""A network for images of one shape: all its operations in one call of the kernels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from rewire.engine.buffers import empty
 from rewire.engine.library import Geometry, kernels, pointer
 from rewire.engine.plan import Plan
 from rewire.engine.quads import SplitIndex
@@ -36,9 +37,9 @@ class _Operation(ctypes.Structure):
     """`Operation` of native/single.h."""
 
     _fields_ = [
-        *[(name, c_int32) for name in ("kind", "relu", "pool", "stride")],
+        *[(name, c_int32) for name in ("kind", "relu", "pool", "flip")],
         *[(name, _Plane) for name in ("in_", "other", "out")],
-        ("taps", c_int32), ("flip", c_int32),
+        ("geometry", Geometry),
         *[(n, c_void_p) for n in ("groups", "entries", "quad_groups", "quads", "shift")],
     ]  # fmt: skip
 
@@ -48,15 +49,16 @@ CONVOLVE, DENSE, ADD, AVERAGE, FLATTEN = range(5)
 
 @dataclass(frozen=True)
 class _Maps:
-    """One image's (channels, height, width) with a border of zeros, or (channels,) without."""
+    """(channels, height, width) of one image with a border of zeros, or of blocks without; or
+    (channels,)."""
 
     data: Tensor
     plane: _Plane
     shape: tuple[int, ...]
 
 
-class Single:
-    """A network for one image.
+class Program:
+    """A network for images of one shape.
 
     Args:
         plan: the operations.
@@ -64,9 +66,10 @@ class Single:
         geometry: of the sparse layers, for these images.
         index: gives their weights for maps of other sizes.
         shifts: by layer, what is added to its outputs.
+        held: images that the maps hold: 1, which then go one by one, or a multiple of 16.
 
     Raises:
-        NotImplementedError: for an operation that has no form for one image.
+        NotImplementedError: for an operation that has no form here.
     """
 
     def __init__(
@@ -76,24 +79,26 @@ class Single:
         geometry: list[Geometry],
         index: Callable[[list[Geometry]], list[SplitIndex]],
         shifts: list[Tensor | None],
+        *,
+        held: int,
     ) -> None:
-        self.border = max(getattr(module, "padding", 0) for module in plan.sparse)
+        self._held, self._geometry, self._shifts = held, geometry, shifts
+        self._border = max(getattr(m, "padding", 0) for m in plan.sparse) if held == 1 else 0
         pairs = zip(plan.sparse, geometry, strict=True)
         self._layers = index([self._bordered(g, module) for module, g in pairs])
-        self._shifts = shifts
         self._operations: list[_Operation] = []
-        self._held: list[Tensor] = []
-        self._alone = Lock()  # one image at a time is in the maps
+        self._memory: list[Tensor] = []
+        self._alone = Lock()  # the images of one call at a time are in the maps
         self._input = self._maps(image)
         self._output = self._translate(plan)
         self._program = (_Operation * len(self._operations))(*self._operations)
-        self._run = kernels().rewire_run_single
+        self._run = kernels().rewire_run
 
     @classmethod
-    def of(cls, *args: Any) -> Single | None:
-        """None where an operation has no form for one image."""
+    def of(cls, *args: Any, held: int) -> Program | None:
+        """None where an operation has no form here."""
         try:
-            return cls(*args)
+            return cls(*args, held=held)
         except NotImplementedError:
             return None
 
@@ -102,14 +107,16 @@ class Single:
         logits = torch.empty(len(images), self._output.plane.channels)
         with self._alone:
             self._run(
-                pointer(images), len(images), ctypes.addressof(self._input.plane), self._program,
-                len(self._operations), pointer(logits), torch.get_num_threads(),
+                pointer(images), len(images), self._held, ctypes.addressof(self._input.plane),
+                self._program, len(self._operations), pointer(logits), torch.get_num_threads(),
             )  # fmt: skip
         return logits
 
     def _bordered(self, g: Geometry, module: nn.Module) -> Geometry:
-        """Of the planes that hold the maps of a layer."""
-        rim = 2 * self.border if isinstance(module, SparseConv2d) else 0
+        """Of the planes that hold the maps of a layer, which decide where its inputs lie."""
+        if self._held > 1:
+            return g
+        rim = 2 * self._border if isinstance(module, SparseConv2d) else 0
         return Geometry(
             g.inputs, g.outputs, g.height + rim, g.width + rim, g.kernel, 1, g.padding,
             g.out_height, g.out_width, 1,
@@ -117,9 +124,13 @@ class Single:
 
     def _maps(self, shape: tuple[int, ...]) -> _Maps:
         channels, height, width = (*shape, 1, 1)[:3]
-        rim = self.border if len(shape) == 3 else 0
-        data = torch.zeros(channels * (height + 2 * rim) * (width + 2 * rim) + SPARE)
-        self._held.append(data)
+        rim = self._border if len(shape) == 3 else 0
+        pixels = channels * (height + 2 * rim) * (width + 2 * rim)
+        if self._held == 1:
+            data = torch.zeros(pixels + SPARE)
+        else:  # lanes without an image end in no logits, whatever they hold
+            data = empty((self._held * pixels,), torch.float32)
+        self._memory.append(data)
         return _Maps(data, _Plane(data.data_ptr(), channels, height, width, rim), shape)
 
     def _add(self, kind: int, x: _Maps, shape: tuple[int, ...], **fields: Any) -> _Maps:
@@ -154,20 +165,17 @@ class Single:
             raise NotImplementedError(f"{node.name} reads no activation")
         step, x = plan.step(node), args[0]
         if isinstance(step, Conv):
-            g, norm = self._layers[step.number].singles.geometry, plan.norm_after(step)
+            g, norm = self._geometry[step.number], plan.norm_after(step)
             pool = int(norm is not None and norm.pool)
             return False, self._add(
                 CONVOLVE, x, (g.outputs, g.out_height >> pool, g.out_width >> pool),
-                relu=int(plan.relu_after(step)), pool=pool, stride=step.module.stride,
-                taps=g.kernel**2, **self._weights(step.number),
+                relu=int(plan.relu_after(step)), pool=pool, **self._weights(step.number),
             )  # fmt: skip
         if isinstance(step, Norm) and step.follows is not None:
             return False, x
         if isinstance(step, Linear):
-            shape = (self._layers[step.number].singles.geometry.outputs,)
-            return True, self._add(
-                DENSE, x, shape, relu=int(relu), taps=1, **self._weights(step.number)
-            )
+            shape = (self._geometry[step.number].outputs,)
+            return True, self._add(DENSE, x, shape, relu=int(relu), **self._weights(step.number))
         if len(args) == 2 and plan.is_sum(node):
             if x.shape != args[1].shape:
                 raise NotImplementedError(f"a sum of maps {x.shape} and {args[1].shape}")
@@ -181,11 +189,12 @@ class Single:
             if last or (isinstance(module, nn.Flatten) and _flattens_all(module)):
                 shape = (channels * height * width,)
                 return False, self._add(FLATTEN, x, shape, flip=int(last))
-        raise NotImplementedError(f"{node.name} has no form for one image")
+        raise NotImplementedError(f"{node.name} has no form in a program")
 
-    def _weights(self, number: int) -> dict[str, int | None]:
+    def _weights(self, number: int) -> dict[str, Any]:
         layer = self._layers[number]
         return {
+            "geometry": self._geometry[number],
             "groups": pointer(layer.singles.forward_groups),
             "entries": pointer(layer.singles.forward),
             "quad_groups": pointer(layer.quad_groups),
