@@ -128,19 +128,20 @@ def infer(*, sparsity: float, width: float, batch_size: int, rounds: int) -> lis
     model = on_engine(width=width, sparsity=sparsity)
     calibrate(model, next(iter(training_batches(128, CPU)))[0])
     x = torch.rand(batch_size, *IMAGE, generator=generator(SEED, "bench", batch_size))
-    peer, kept = sparsified(folded(ordinary(model, width=width)), x)
+    dense = folded(ordinary(model, width=width))
+    peer, kept = sparsified(dense, x)
     forms = {"sparseprop": peer.eval(), "engine": Inference(model)}
     per = times_per_reading(batch_size)
     tasks = {name: partial(repeated, predict, x, per) for name, predict in forms.items()}
     timings = measure(tasks, rounds=rounds, warm_up=2)
     milliseconds = {name: 1e3 * timing.median / per for name, timing in timings.items()}
-    expected, got = (predict(x) for predict in forms.values())
-    equal = bool((got - expected).abs().max() <= OF_LOGITS * expected.abs().max())
+    expected = dense(x)  # SparseProp's own are wrong in some processes (2 of 10)
     return [
         {"part": "sparseprop", "batch": batch_size, "form": name, "ms": milliseconds[name]}
         | {"times sparseprop": milliseconds["sparseprop"] / milliseconds[name]}
-        | ({"kept dense": kept} if name == "sparseprop" else {"equal logits": equal})
-        for name in tasks
+        | ({"kept dense": kept} if name == "sparseprop" else {})
+        | {"equal logits": bool((got - expected).abs().max() <= OF_LOGITS * expected.abs().max())}
+        for name, got in ((name, predict(x)) for name, predict in forms.items())
     ]
 
 
