@@ -88,6 +88,7 @@ class Program:
         self._layers = index([self._bordered(g, module) for module, g in pairs])
         self._operations: list[_Operation] = []
         self._memory: list[Tensor] = []
+        self._free: list[Tensor] = []  # part of it, for maps of the operations to come
         self._alone = Lock()  # the images of one call at a time are in the maps
         self._input = self._maps(image)
         self._output = self._translate(plan)
@@ -128,10 +129,21 @@ class Program:
         pixels = channels * (height + 2 * rim) * (width + 2 * rim)
         if self._held == 1:
             data = torch.zeros(pixels + SPARE)
-        else:  # lanes without an image end in no logits, whatever they hold
-            data = empty((self._held * pixels,), torch.float32)
-        self._memory.append(data)
+            self._memory.append(data)
+        else:
+            data = self._borrowed(self._held * pixels)
         return _Maps(data, _Plane(data.data_ptr(), channels, height, width, rim), shape)
+
+    def _borrowed(self, size: int) -> Tensor:
+        """Floats that nothing needs any more, or new ones. What lanes without an image hold ends in
+        no logits."""
+        large_enough = [data for data in self._free if len(data) >= size]
+        if not large_enough:
+            self._memory.append(empty((size,), torch.float32))
+            return self._memory[-1]
+        data = min(large_enough, key=len)
+        self._free = [other for other in self._free if other is not data]
+        return data
 
     def _add(self, kind: int, x: _Maps, shape: tuple[int, ...], **fields: Any) -> _Maps:
         """One more operation, and the maps that it writes."""
@@ -157,7 +169,18 @@ class Program:
                 done, held[node] = self._one(plan, node, args, follower is not None)
                 if done and follower is not None:
                     relu.add(follower)
+            self._let_go(node, held)
         raise AssertionError("a graph ends with its output")
+
+    def _let_go(self, node: fx.Node, held: dict[fx.Node, _Maps]) -> None:
+        """Of blocks: the memory of what no operation behind `node` reads."""
+        order = list(node.graph.nodes)
+        later = set(order[order.index(node) + 1 :])
+        for argument in node.all_input_nodes:
+            if later.isdisjoint(argument.users):
+                data = held.pop(argument).data
+                if self._held > 1 and not any(maps.data is data for maps in held.values()):
+                    self._free.append(data)
 
     def _one(self, plan: Plan, node: fx.Node, args: list[_Maps], relu: bool) -> tuple[bool, _Maps]:
         """(whether the ReLU behind it was done, too; maps) of one operation."""
