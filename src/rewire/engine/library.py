@@ -72,7 +72,7 @@ _SIGNATURES = {
         None,
         [*_SHAPE, c_int, c_int, *[c_void_p] * 7, c_int, *[c_void_p] * 3, c_int],
     ),
-    "rewire_run": (None, [c_void_p, c_int, c_int, c_void_p, c_void_p, c_int, c_void_p, c_int]),
+    "rewire_run": (None, [c_void_p, *[c_int] * 3, c_void_p, c_void_p, c_int, c_void_p, c_int]),
     "rewire_pack": (None, [c_int, c_void_p, c_void_p, *[c_int] * 4, c_void_p, c_int]),
     "rewire_unpack": (None, [c_int, c_void_p, *[c_int] * 4, c_void_p, c_int]),
     "rewire_step": (None, [*[c_void_p] * 5, c_int64, c_int32, *[c_float] * 3, c_int]),

@@ -88,10 +88,15 @@ class Program:
         self._layers = index([self._bordered(g, module) for module, g in pairs])
         self._operations: list[_Operation] = []
         self._memory: list[Tensor] = []
-        self._free: list[Tensor] = []  # part of it, for maps of the operations to come
         self._alone = Lock()  # the images of one call at a time are in the maps
-        self._input = self._maps(image)
-        self._output = self._translate(plan)
+        # Every thread has maps of its own, for images that it takes through the network alone.
+        self._copies = torch.get_num_threads() if held > 1 else 1
+        inputs = []
+        for _ in range(self._copies):
+            self._free: list[Tensor] = []  # memory for maps of the operations to come
+            inputs.append(self._maps(image))
+            self._output = self._translate(plan, inputs[-1])
+        self._inputs = (_Plane * self._copies)(*(maps.plane for maps in inputs))
         self._program = (_Operation * len(self._operations))(*self._operations)
         self._run = kernels().rewire_run
 
@@ -108,8 +113,8 @@ class Program:
         logits = torch.empty(len(images), self._output.plane.channels)
         with self._alone:
             self._run(
-                pointer(images), len(images), self._held, ctypes.addressof(self._input.plane),
-                self._program, len(self._operations), pointer(logits), torch.get_num_threads(),
+                pointer(images), len(images), self._held, self._copies, self._inputs, self._program,
+                len(self._operations) // self._copies, pointer(logits), torch.get_num_threads(),
             )  # fmt: skip
         return logits
 
@@ -151,13 +156,13 @@ class Program:
         self._operations.append(_Operation(kind=kind, in_=x.plane, out=out.plane, **fields))
         return out
 
-    def _translate(self, plan: Plan) -> _Maps:
+    def _translate(self, plan: Plan, image: _Maps) -> _Maps:
         held: dict[fx.Node, _Maps] = {}
         relu: set[fx.Node] = set()  # done by the operation before
         for node in plan.graph.nodes:
             args = [held[a] for a in node.args if isinstance(a, fx.Node)]
             if node.op == "placeholder":
-                held[node] = self._input
+                held[node] = image
             elif node.op == "output":
                 if len(args) != 1 or len(args[0].shape) != 1:
                     raise NotImplementedError("logits that are no vector")

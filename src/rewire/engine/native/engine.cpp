@@ -189,11 +189,11 @@ void rewire_tail_back(int storage, int images, int channels, int height, int wid
 }
 
 // Images (count, channels, height, width) → logits (count, classes): one by one through planes that
-// hold one image, or in blocks through maps that hold `held`.
-void rewire_run(const float* images, int count, int held, const Plane* input, const Operation* ops,
-                int n, float* logits, int threads) {
-  if (held == 1) run_singly(images, count, *input, ops, n, logits, threads);
-  else run_in_blocks(images, count, held, *input, ops, n, logits, threads);
+// hold one image, or in blocks through maps that hold `held`, of which there are `copies`.
+void rewire_run(const float* images, int count, int held, int copies, const Plane* inputs,
+                const Operation* ops, int n, float* logits, int threads) {
+  if (held == 1) run_singly(images, count, *inputs, ops, n, logits, threads);
+  else run_in_blocks(images, count, held, copies, inputs, ops, n, logits, threads);
 }
 
 void rewire_pack(int storage, const float* x, const int64_t* strides, int images, int channels,

@@ -66,19 +66,33 @@ inline void run_blocks(const Operation& op, int images, int threads) {
   }
 }
 
-// Images (count, channels, height, width) through a network, as many at a time as the maps hold.
-inline void run_in_blocks(const float* image, int count, int held, const Plane& input,
+// Images (count, channels, height, width) through a network, `held` at a time at the most. The maps
+// and operations of the `copies` follow one another. Where there are images enough, each thread takes
+// some of its own through the whole network: what one operation wrote is in its cache for the next.
+inline void run_in_blocks(const float* image, int count, int held, int copies, const Plane* inputs,
                           const Operation* ops, int n, float* logits, int threads) {
   using S = F32;
-  const Plane& last = n ? ops[n - 1].out : input;
-  const int64_t pixels = (int64_t)input.height * input.width, size = input.channels * pixels;
-  const int64_t strides[4] = {size, pixels, input.width, 1};
-  for (; count > 0; count -= held, image += held * size, logits += held * last.channels) {
-    const int images = std::min(count, held);
-    pack<S>(image, strides, images, input.channels, input.height, input.width, input.data, threads);
-    for (int i = 0; i < n; ++i) run_blocks(ops[i], images, threads);
-    unpack<S>(last.data, images, last.channels, 1, 1, logits, threads);
-  }
+  const int classes = ops[n - 1].out.channels;
+  const int apart = copies == threads && count >= copies * held ? copies : 1;
+  int turns = (count + held - 1) / held;
+  turns = (turns + apart - 1) / apart * apart;  // as many for each thread, of about the same size
+  const int blocks = blocks_of<S>(count);
+  parallel(apart, apart, [&](int copy) {
+    const Plane& input = inputs[copy];
+    const int64_t pixels = (int64_t)input.height * input.width, size = input.channels * pixels;
+    const int64_t strides[4] = {size, pixels, input.width, 1};
+    const int each = apart > 1 ? 1 : threads;
+    for (int turn = copy; turn < turns; turn += apart) {
+      const int from = (int)((int64_t)blocks * turn / turns) * S::lanes;
+      const int to = std::min<int>(count, (int)((int64_t)blocks * (turn + 1) / turns) * S::lanes);
+      if (from >= to) continue;
+      pack<S>(image + from * size, strides, to - from, input.channels, input.height, input.width,
+              input.data, each);
+      for (int i = 0; i < n; ++i) run_blocks(ops[copy * n + i], to - from, each);
+      unpack<S>(ops[copy * n + n - 1].out.data, to - from, classes, 1, 1,
+                logits + (int64_t)from * classes, each);
+    }
+  });
 }
 
 }  // namespace rewire

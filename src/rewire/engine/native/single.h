@@ -285,7 +285,7 @@ inline void run_planes(const Operation& op, int threads) {
 // order, the last of which writes the logits.
 inline void run_singly(const float* image, int count, const Plane& input, const Operation* ops,
                        int n, float* logits, int threads) {
-  const Plane& last = n ? ops[n - 1].out : input;
+  const Plane& last = ops[n - 1].out;
   for (; count > 0; --count, logits += last.channels) {
     for (int c = 0; c < input.channels; ++c)
       for (int y = 0; y < input.height; ++y, image += input.width)
