@@ -67,7 +67,7 @@ INLINE void sum_chunk(float* out, size_t apart, const float* in, const E* e, con
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) add(sum[c], in + e[c].place, e[c]);
   // What is left, fewer than C, without a branch that nobody could foresee.
-  static const E NOTHING{};
+  constexpr E NOTHING{};
 #pragma GCC unroll 4
   for (int c = 0; c < C - 1; ++c) {
     const bool is = e + c < end;
@@ -147,7 +147,7 @@ INLINE int pool_row(float* out, const float* sums, int x, int width, int down, f
 template <bool POOL, bool RELU>
 void finish(const Operation& op, int channel, const float* sums) {
   const float shift = op.shift ? op.shift[channel] : 0.f;
-  const int right = op.geometry.stride, down = op.geometry.stride * op.in.row(), width = op.out.width;
+  const int right = op.geometry.stride, down = right * op.in.row(), width = op.out.width;
   for (int y = 0; y < op.out.height; ++y, sums += (POOL ? 2 : 1) * down) {
     float* out = op.out.pixel(channel, y, 0);
     int x = 0;
@@ -155,8 +155,7 @@ void finish(const Operation& op, int channel, const float* sums) {
     for (; x < width; ++x) {
       const float* s = sums + x * (POOL ? 2 : 1) * right;
       float v = s[0];
-      if constexpr (POOL)
-        v = larger(larger(s[down + right], s[down]), larger(s[right], v));
+      if constexpr (POOL) v = larger(larger(s[down + right], s[down]), larger(s[right], v));
       v += shift;
       out[x] = RELU ? larger(v, 0.f) : v;
     }
@@ -165,12 +164,14 @@ void finish(const Operation& op, int channel, const float* sums) {
 
 // Where sums lie as the pixels do, border columns between their rows, a channel is finished whole.
 struct Whole {
-  std::vector<uint32_t> inside;  // all bits where a sum is a pixel; none: sums lie otherwise
+  std::vector<uint32_t> inside;  // all bits where a sum is a pixel
+  bool possible() const { return !inside.empty(); }
 
   Whole(const Operation& op, int length, size_t vectors) {
     const Plane &in = op.in, &out = op.out;
     // Whole vectors are written: they must end before the next channel's first pixel.
-    if (op.pool || op.geometry.stride > 1 || in.row() != out.row() || vectors * W > out.size()) return;
+    const bool alike = !op.pool && op.geometry.stride == 1 && in.row() == out.row();
+    if (!alike || vectors * W > out.size()) return;
     inside.resize(vectors * W);
     for (int i = 0; i < length; ++i) inside[i] = i % in.row() < out.width ? ~0u : 0;
   }
@@ -194,34 +195,38 @@ struct Whole {
 
 inline void convolve_planes(const Operation& op, int threads) {
   const Plane &in = op.in, &out = op.out;
+  const int taps = op.geometry.taps();
   // From the first wanted pixel to the last one: behind it taps may leave the plane.
   const int height = out.height << op.pool, width = out.width << op.pool;
   const int length = ((height - 1) * in.row() + width - 1) * op.geometry.stride + 1;
-  auto group = [&](int o) { return op.entries + op.groups[(size_t)o * op.geometry.taps()]; };
+  auto group = [&](int o) { return op.entries + op.groups[(size_t)o * taps]; };
   // Below some ten thousand products waking a thread takes longer than they do.
   const int64_t products = (int64_t)(group(out.channels) - group(0)) * length;
   const int fours = op.quads ? out.channels / Quad::outputs : 0;  // the others have no quads
-  const int64_t by_four = fours ? (int64_t)op.quad_groups[(size_t)fours * op.geometry.taps()] * length : 0;
+  const int64_t by_four = fours ? (int64_t)op.quad_groups[(size_t)fours * taps] * length : 0;
   constexpr int TOGETHER = Quad::outputs;
   const int rows = (out.channels + TOGETHER - 1) / TOGETHER;
   const int pieces = products + Quad::outputs * by_four < 50000 ? 1 : std::min(rows, 4 * threads);
   const size_t vectors = (length + W - 1) / W, apart = vectors * W;
   const Whole whole(op, length, vectors);
+  const auto finished = [&](int o, const float* sums) {
+    if (whole.possible()) op.relu ? whole.finish<true>(op, o, sums) : whole.finish<false>(op, o, sums);
+    else if (op.pool) op.relu ? finish<true, true>(op, o, sums) : finish<true, false>(op, o, sums);
+    else op.relu ? finish<false, true>(op, o, sums) : finish<false, false>(op, o, sums);
+  };
   const float* from = in.pixel(0, 0, 0);
   parallel(pieces, threads, [&](int piece) {
     std::vector<float> sums(TOGETHER * apart);
     for (int q = rows * piece / pieces; q < rows * (piece + 1) / pieces; ++q) {
       if (q < fours) {
-        const int32_t* g = op.quad_groups + (size_t)q * op.geometry.taps();
-        sum_row(sums.data(), apart, from, length, op.quads + g[0], op.quads + g[op.geometry.taps()]);
+        const int32_t* g = op.quad_groups + (size_t)q * taps;
+        sum_row(sums.data(), apart, from, length, op.quads + g[0], op.quads + g[taps]);
       }
       for (int o = q * TOGETHER; o < std::min(out.channels, (q + 1) * TOGETHER); ++o) {
         float* row = sums.data() + o % TOGETHER * apart;
         if (q >= fours || group(o) < group(o + 1))
           sum_row(row, apart, from, length, group(o), group(o + 1), q < fours);
-        if (!whole.inside.empty()) op.relu ? whole.finish<true>(op, o, row) : whole.finish<false>(op, o, row);
-        else if (op.pool) op.relu ? finish<true, true>(op, o, row) : finish<true, false>(op, o, row);
-        else op.relu ? finish<false, true>(op, o, row) : finish<false, false>(op, o, row);
+        finished(o, row);
       }
     }
   });
