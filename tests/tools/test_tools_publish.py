@@ -13,6 +13,7 @@ from rewire.errors import InputError
 from rewire.evaluation.ledger import load_ledger
 from rewire.models.artifact import load_network
 from rewire.thesis import evaluate, prune, structure, train
+from rewire.thesis.holdings import specifications
 from rewire.tools import publish, published_files
 
 CELL = "natural-s0.9-l2-seed0"
@@ -57,6 +58,13 @@ def test_every_small_file_of_every_finished_stage_is_copied(source, target):
     assert not list((target / "cells" / ARM).glob("evaluate_*"))
     cards = {path.parent.name for path in target.glob("cells/*/README.md")}
     assert cards == {CELL, ARM}  # a network each; the third is a way of pruning the first
+
+
+def test_the_thesis_s_own_tables_come_first_and_those_of_variants_last():
+    names = [path.stem for path in specifications()]
+    assert names[:3] == ["thesis_table1", "thesis_table2", "thesis_table3"]
+    assert set(names[3:5]) == {"thesis_layer8", "thesis_selection"}
+    assert {name.split("_")[1] for name in names[5:]} == {"arms", "baselines"}
 
 
 def test_the_page_has_the_numbers_of_the_cells(source, target):

@@ -45,11 +45,11 @@ def axes_of(names: Sequence[str]) -> dict[str, list]:
 
 
 def specifications() -> list[Path]:
-    """All tables of the thesis: the thesis's own, then those of variants and baselines."""
-    return [
-        *sorted((CONF / THESIS.name / "table").glob("thesis_*.yaml")),
-        *sorted((CONF / THESIS.name / "table" / "variants").glob("*.yaml")),
-    ]
+    """All tables: the thesis's own, those beside them, then those of variants and baselines."""
+    folder = CONF / THESIS.name / "table"
+    own = sorted(folder.glob("thesis_table*.yaml"))
+    beside = sorted(set(folder.glob("thesis_*.yaml")) - set(own))
+    return [*own, *beside, *sorted((folder / "variants").glob("*.yaml"))]
 
 
 def shown_in(spec: TableSpec, rows: Mapping[str, Sequence[Result]]) -> list[Result]:
