@@ -67,6 +67,16 @@ def test_three_seeds_give_the_mean_and_the_student_interval() -> None:
     assert cell.difference == pytest.approx(mean - 84.9)
 
 
+@pytest.mark.parametrize("unit", ["%", "ms"])
+def test_the_interval_of_a_share_ends_at_what_can_be(unit) -> None:
+    results = [result(seed=i, correct=c) for i, c in enumerate((4000, 5300))]
+    spec = replace(SPEC, unit=unit)
+    cell = build_table(spec, results, profile="paper", note="").cells[0]
+    low, high = stats.t.interval(0.95, 1, loc=46.5, scale=6.5)
+    assert (low, high) == pytest.approx((-36.1, 129.1), abs=0.1)
+    assert cell.ci95 == ((0.0, 100.0) if unit == "%" else pytest.approx((low, high)))
+
+
 def test_one_seed_of_an_accuracy_has_the_wilson_interval_over_images() -> None:
     cell = build([result(correct=8490)]).cells[0]
     wilson = stats.binomtest(8490, 10_000).proportion_ci(method="wilson")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_rows_have_the_numbers_of_the_stages(source):
         assert row.accuracy == found["pruned"]["clean"]["accuracy"]
         assert rows[0].accuracy == found["trained"]["clean"]["accuracy"]
         assert rows[0].zero_vectors == report["trained"]["zero_vectors"]["percent"]
+
+
+def test_networks_that_no_way_takes_anything_from_are_left_out(source, tmp_path):
+    copy = tmp_path / "quick"
+    shutil.copytree(source, copy)
+    for path in copy.glob("prune/*/metrics.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r'"removed_total": \d+', '"removed_total": 0', text))
+    assert list(prunings(source, [CELL]))
+    assert not list(prunings(copy, [CELL]))
 
 
 def test_what_was_made_from_another_network_is_left_out(source, tmp_path):
@@ -148,6 +159,7 @@ def test_every_line_of_the_gallery_begins_at_the_trained_network():
     (((_, chart),),) = [panel.charts for panel in gallery.groups[0].panels]
     assert [(s.label, s.x, s.y) for s in chart.series] == [
         ("lonely", (7.5, 19.25), (84.5, 58.5)),
+        ("lonely, inner layers", (7.5, 19.2), (84.5, 60)),
         ("poorest", (7.5, 30.0, 50.0), (84.5, 41.0, 22.0)),
     ]
 

@@ -142,7 +142,7 @@ def _cell(
 ) -> Cell:
     found = measurements(spec, row, column, results)
     published = row.published[column]
-    ours, ci95, interval = _summarise(found)
+    ours, ci95, interval = _summarise(found, share=spec.unit == "%")
     difference = ours - published if ours is not None and published is not None else None
     measured = {id(part.result) for part in found}
     group = row.metric.partition(".")[0]
@@ -225,9 +225,9 @@ def _measure(result: R, path: str, *, place: str) -> Measured[R] | None:
 
 
 def _summarise(
-    found: Sequence[Measured],
+    found: Sequence[Measured], *, share: bool
 ) -> tuple[float | None, tuple[float, float] | None, str | None]:
-    """Mean, 95 % interval and what the interval varies over."""
+    """Mean, 95 % interval and what the interval varies over; of a share, inside of 0 to 100 %."""
     if not found:
         return None, None, None
     if len(found) == 1:
@@ -236,7 +236,9 @@ def _summarise(
         return found[0].value, found[0].accuracy.interval, "images"
     mean, half = mean_interval([measured.value for measured in found])
     assert half is not None  # of two values or more
-    return mean, (mean - half, mean + half), "seeds"
+    low, high = mean - half, mean + half
+    # Student's t of two seeds may be wider than what can be.
+    return mean, (max(0.0, low), min(100.0, high)) if share else (low, high), "seeds"
 
 
 def _verdict(

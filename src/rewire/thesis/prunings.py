@@ -23,7 +23,8 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
     """Trained networks and all ways of pruning them that were examined, by their zero vectors.
 
     What belongs together is known by the hashes of the networks, not by names: an evaluation may
-    have options of its own. What was made from a network that is no longer there is left out.
+    have options of its own. What was made from a network that is no longer there is left out, and
+    so are networks of which no way removed anything, like dense ones.
 
     Args:
         source: outputs of one profile.
@@ -46,9 +47,10 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
                     _row(network, None, 0, vectors.trained, judged.trained),
                     _row(network, config["prune"], removed, vectors.pruned, judged.pruned),
                 }
-        yield from sorted(
-            found, key=lambda one: (one.family != AS_TRAINED, one.zero_vectors, one.way)
-        )
+        if any(one.removed for one in found):
+            yield from sorted(
+                found, key=lambda one: (one.family != AS_TRAINED, one.zero_vectors, one.way)
+            )
 
 
 def _finished(source: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
