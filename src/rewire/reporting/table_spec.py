@@ -82,7 +82,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
     _check_keys(raw, required, where, optional={"axis"})
     if raw["direction"] not in DIRECTIONS:
         raise unknown_name(f"direction in {where}", raw["direction"], DIRECTIONS)
-    _check_tolerance(raw["tolerance"], where)
+    tolerance = _tolerance(raw["tolerance"], where)
     if not isinstance(raw["columns"], Mapping) or not raw["columns"]:
         raise InputError(f"{where}: columns must map a column to {{header: ...}}, at least one.")
     columns, tolerances = {}, {}
@@ -90,8 +90,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
         _check_keys(column, {"header"}, f"{where}, column '{key}'", optional={"tolerance"})
         columns[str(key)] = str(column["header"])
         if "tolerance" in column:
-            _check_tolerance(column["tolerance"], f"{where}, column '{key}'")
-            tolerances[str(key)] = float(column["tolerance"])
+            tolerances[str(key)] = _tolerance(column["tolerance"], f"{where}, column '{key}'")
     if not isinstance(raw["rows"], Iterable) or not raw["rows"]:
         raise InputError(f"{where}: rows must be a list with at least one row.")
     rows = tuple(_parse_row(row, columns, where) for row in raw["rows"])
@@ -100,7 +99,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TableSpec:
     texts = {key: str(raw[key]) for key in ("name", "title", "source", "unit", "direction")}
     return TableSpec(
         **texts,
-        tolerance=float(raw["tolerance"]),
+        tolerance=tolerance,
         columns=columns,
         rows=rows,
         axis=str(raw.get("axis", "rewire")),
@@ -127,8 +126,6 @@ def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -
     required = {"label", "selector", "metric", "published"}
     _check_keys(raw, required, f"{where}, one row", optional={"tolerance"})
     where = f"{where}, row '{raw['label']}'"
-    if "tolerance" in raw:
-        _check_tolerance(raw["tolerance"], where)
     if not isinstance(raw["selector"], Mapping):
         raise InputError(f"{where}: selector must map fields of a result to values.")
     _check_keys(raw["published"], set(columns), f"{where}, published")
@@ -140,7 +137,7 @@ def _parse_row(raw: Mapping[str, Any], columns: Mapping[str, str], where: str) -
         selector=dict(raw["selector"]),
         metric=str(raw["metric"]),
         published=dict(raw["published"]),
-        tolerance=float(raw["tolerance"]) if "tolerance" in raw else None,
+        tolerance=_tolerance(raw["tolerance"], where) if "tolerance" in raw else None,
     )
 
 
@@ -156,9 +153,10 @@ def _check_keys(
         raise InputError(f"{where} lacks {', '.join(missing)}.")
 
 
-def _check_tolerance(value: Any, where: str) -> None:
+def _tolerance(value: Any, where: str) -> float:
     if not _is_number(value) or value < 0:
         raise InputError(f"{where}: tolerance is {value!r}. Allowed: a number >= 0.")
+    return float(value)
 
 
 def _check_distinct(names: list[str], what: str) -> None:

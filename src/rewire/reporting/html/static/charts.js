@@ -71,8 +71,9 @@ class ChartView {
       root.append(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: Y(tick), y2: Y(tick) }));
       root.append(svg("text", { x: LEFT - 6, y: Y(tick) + 4, "text-anchor": "end" }, shown(tick)));
     }
-    if (apart) root.append(svg("text", { x: X(xs[0]), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, shown(xs[0])), svg("line", { class: "cursor", x1: LEFT + 8 + 0.03 * (inner - 16), x2: LEFT + 8 + 0.03 * (inner - 16), y1: TOP, y2: HEIGHT - BOTTOM }));
+    if (apart) root.append(svg("line", { class: "cursor", x1: LEFT + 8 + 0.03 * (inner - 16), x2: LEFT + 8 + 0.03 * (inner - 16), y1: TOP, y2: HEIGHT - BOTTOM }));
     const places = !apart && (chart.even || xs.length <= 7) ? xs : ticks(first, last, Math.max(3, Math.floor(inner / 70)));
+    if (apart) places.unshift(xs[0]);
     let written = -Infinity; // as far as labels go; one that would touch the one before it is left out
     for (const tick of places) {
       const half = shown(tick).length * CHARACTER / 2;
