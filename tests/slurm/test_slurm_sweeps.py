@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.one_node import CPUS
@@ -73,11 +74,12 @@ class Driver:
         return self.text()
 
 
-def until(true: Callable[[], object]) -> None:
+def until(found: Callable[[], Any]) -> Any:
     end = time.monotonic() + WAIT
-    while not true():
+    while not (it := found()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+    return it
 
 
 def states(output: Path) -> list[Path]:
@@ -115,7 +117,7 @@ def test_a_sweep_on_slurm_is_the_same_as_here(slurm_env, here, tmp_path):
 def test_a_preempted_sweep_is_waited_for_and_is_the_same_as_here(slurm_env, here, tmp_path):
     output = tmp_path / "out"
     driver = Driver(output)
-    until(lambda: states(output))
+    halt(until(lambda: states(output)), output)  # else it may be done before Slurm has made room
     everything = f"--cpus-per-task={CPUS}"
     urgent = ["sbatch", "--partition=urgent", everything, "--output=/dev/null", "--wrap=sleep 3"]
     subprocess.run(urgent, check=True, capture_output=True)
@@ -130,8 +132,7 @@ def test_a_preempted_sweep_is_waited_for_and_is_the_same_as_here(slurm_env, here
 def test_a_sweep_out_of_its_time_goes_on_and_is_the_same_as_here(slurm_env, here, tmp_path):
     output = tmp_path / "out"
     driver = Driver(output)
-    until(lambda: states(output))
-    halt(states(output)[0].parent.name.removeprefix("train-"), output)
+    halt(until(lambda: states(output)), output)
     said = driver.ends()
     assert driver.process.returncode == 0, said
     assert "2 jobs in " in said
@@ -139,9 +140,10 @@ def test_a_sweep_out_of_its_time_goes_on_and_is_the_same_as_here(slurm_env, here
     check_same(output, here)
 
 
-def halt(cell: str, output: Path) -> None:
-    """Stop the process that trains this cell: from now on only its time goes on."""
-    seed = f"seed={cell.partition('-seed')[2][0]}"
+def halt(trained: list[Path], output: Path) -> None:
+    """Stop the process of the first of these states: from now on only its time goes on."""
+    seed = f"seed={trained[0].parent.name.partition('-seed')[2][0]}"
+    halted = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().decode().split("\0")
@@ -149,6 +151,8 @@ def halt(cell: str, output: Path) -> None:
             continue
         if {"rewire", "thesis", "train", seed, f"output={output}"} <= set(command):
             os.kill(int(process.name), signal.SIGSTOP)
+            halted.append(process)
+    assert halted, "it has ended already"
 
 
 def test_a_sweep_whose_driver_is_killed_is_followed_by_the_next_one(slurm_env, here, tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ Command(job, cpus=1, minutes=5, name="rewire-0", end=folder / "end.json")()
 """
 
 
-def start(tmp_path, text: str) -> subprocess.Popen:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def start(tmp_path, text: str, **more: str) -> subprocess.Popen:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | more
     return subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path), text], env=env)
 
 
@@ -38,6 +39,14 @@ def start(tmp_path, text: str) -> subprocess.Popen:
 )  # fmt: skip
 def test_the_exit_code_says_whether_there_is_a_result(tmp_path, text, code, status):
     assert start(tmp_path, text).wait(60) == code
+    assert read_json(tmp_path / "end.json")["status"] == status
+
+
+@pytest.mark.parametrize(("starts", "status"), [("0", "skipped"), ("1", "done")])
+def test_what_an_earlier_start_finished_is_done(tmp_path, starts, status):
+    """Slurm may end a job when its result is there but its process is not yet over."""
+    process = start(tmp_path, "echo finished already: it", SLURM_RESTART_COUNT=starts)
+    assert process.wait(60) == 0
     assert read_json(tmp_path / "end.json")["status"] == status
 
 
@@ -91,7 +100,9 @@ def test_out_of_time_only_what_has_advanced_goes_on(tmp_path):
         advanced = out_of_time(tmp_path, 4)
         (tmp_path / "state" / "last.ckpt").write_text("epoch 2: advanced")
         again = advanced.checkpoint().function
-        assert again == advanced  # the same command, as often as it takes
+        # The same command, as often as it takes, and the time of all its starts.
+        assert again.spent == pytest.approx(60 * 4, abs=5)
+        assert again == replace(advanced, spent=again.spent)
         # One that only has to make room need not have advanced.
         assert out_of_time(tmp_path, 1).checkpoint() is not None
     finally:

@@ -30,14 +30,16 @@ class Command:
 
     What became of the cell is in the file `end`, so that any driver can read it. No file is
     written where the cluster ended the job: then it is queued again, or whoever asks the cluster
-    is told.
+    is told. A job that was ended between its result and its own end, and so finds it finished when
+    it is started again, has done it.
 
     Attributes:
         job: what to run; all that it says goes behind what its log holds already.
         cpus: threads that it may use.
         minutes: time limit of one start.
         name: of the array that it was submitted in.
-        end: file for `status`, `error` and `seconds`, see `Jobs.run`.
+        end: file for `status`, `error` and `seconds` (of all starts), see `Jobs.run`.
+        spent: seconds of the starts before this one.
     """
 
     job: Job
@@ -45,6 +47,7 @@ class Command:
     minutes: int
     name: str
     end: Path
+    spent: float = 0.0
     _process: subprocess.Popen | None = field(default=None, repr=False, compare=False)
     _before: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
     _started: float = field(default=0.0, repr=False, compare=False)
@@ -56,6 +59,8 @@ class Command:
         if code in ASKED:
             time.sleep(1.0)  # the same signal is about to end this process, too
         row = outcome(code, lines, stopped=None)
+        if row["status"] == "skipped" and os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+            row["status"] = "done"
         self._record(row)
         if row["status"] == "failed":
             sys.exit(code if 0 < code < 256 else 1)
@@ -102,11 +107,14 @@ class Command:
             return None
         from submitit.helpers import DelayedSubmission
 
-        again = replace(self, _process=None, _before={}, _started=0.0)
+        again = replace(self, spent=self._seconds(), _process=None, _before={}, _started=0.0)
         return DelayedSubmission(again)
 
     def _record(self, row: dict[str, Any]) -> None:
-        write_json(self.end, row | {"seconds": round(time.monotonic() - self._started, 1)})
+        write_json(self.end, row | {"seconds": round(self._seconds(), 1)})
+
+    def _seconds(self) -> float:
+        return self.spent + time.monotonic() - self._started
 
     def _end(self) -> None:
         """End whatever the job has started: nothing may go on beside the job's next start."""
