@@ -1,13 +1,16 @@
 """The nearest unconnected entry of each of many connected ones (thesis, "structured" rewiring).
 
-Ours from θ alone, as the connectivity step calls it; a k-d tree over the coordinates of the
-unconnected entries, with and without building it; brute force, which sorts all distances of one
-source. The peers get these coordinates for nothing. Each method hands every entry out only once,
-to the first source that asks. Sources are as many as the re-connections of one training step.
+Ours from θ alone, as the connectivity step calls it, and as a GPU computes it, all sources at once;
+a k-d tree over the coordinates of the unconnected entries, with and without building it; brute
+force, which sorts all distances of one source. The peers get these coordinates for nothing. Each
+method hands every entry out only once, to the first source that asks. Sources are as many as the
+re-connections of one training step. "Served before" is how often the same sources have got their
+nearest entries already: the largest weights ask in every step, and their neighbourhoods fill up.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from benchmarks.harness import Row, judged, measure
-from rewire.connectivity.nearest import Search, nearest_unconnected
+from rewire.connectivity.nearest import Search, nearest_together, nearest_unconnected
 from rewire.models.layout import lay_out
 from rewire.rng import generator
 
@@ -27,12 +30,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "shapes": [[512, 3, 3, 512], [256, 2048]],  # storage order: out, (rows, columns,) in
         # Sparsity: shares of a layer's connections that ask, early and late in a training.
         "sources": {0.99: [0.02, 0.002], 0.95: [0.04, 0.004]},
+        "served": [0, 20],
         "brute_force": 2,  # sources that brute force is timed on
         "rounds": 5,
     },
     "quick": {
         "shapes": [[24, 3, 3, 16], [32, 64]],
         "sources": {0.99: [0.2], 0.95: [0.2]},
+        "served": [0, 2],
         "brute_force": 2,
         "rounds": 2,
     },
@@ -47,17 +52,19 @@ def run(
     cache: Path,
     shapes: list[list[int]],
     sources: dict[float, list[float]],
+    served: list[int],
     brute_force: int,
     rounds: int,
 ) -> list[Row]:
     rows = []
     for shape in shapes:
         for sparsity, shares in sources.items():
-            for share in shares:
+            for share, before in itertools.product(shares, served):
                 rows += compare(
                     tuple(shape),
                     sparsity,
                     share=share,
+                    served=before,
                     brute_force=brute_force,
                     rounds=rounds,
                     device=device,
@@ -70,6 +77,7 @@ def compare(
     sparsity: float,
     *,
     share: float,
+    served: int,
     brute_force: int,
     rounds: int,
     device: torch.device,
@@ -77,30 +85,41 @@ def compare(
     """One row per method for one layer with random connections."""
     random = generator(0, "bench search", device=device)
     theta = torch.rand(shape, generator=random, device=device).flatten() - sparsity
-    living, free = (theta > 0).nonzero()[:, 0], (theta <= 0).nonzero()[:, 0]
+    living = (theta > 0).nonzero()[:, 0]
     order = torch.randperm(len(living), generator=random, device=device)
     sources = living[order[: max(brute_force, round(share * len(living)))]]
-    free_at, sources_at = coordinates(free, shape), coordinates(sources, shape)
-    free_points, source_points = free_at.cpu().numpy(), sources_at.cpu().numpy()
-    tree = KDTree(free_points)
-
     layers = lay_out([("layer", shape)])
 
     def ours() -> Tensor:
         return nearest_unconnected(sources, theta, layers, search=Search(), generator=random)
 
+    def together() -> Tensor:
+        return nearest_together(sources, theta, layers, search=Search(), generator=random)
+
+    for _ in range(served):
+        theta[ours()] = 1.0
+    free = (theta <= 0).nonzero()[:, 0]
+    free_at, sources_at = coordinates(free, shape), coordinates(sources, shape)
+    free_points, source_points = free_at.cpu().numpy(), sources_at.cpu().numpy()
+    tree = KDTree(free_points)
+
     tasks = {
         "ours": ours,
+        "ours, all at once": together,
         "k-d tree, built before": lambda: query(tree, source_points),
         "k-d tree": lambda: query(KDTree(free_points), source_points),
         "brute force": lambda: sort_all(free_at, sources_at[:brute_force]),
     }
     timings = measure(tasks, rounds=rounds, warm_up=1, device=device)
 
-    found = squared_distances(coordinates(ours(), shape), sources_at)
+    def distances(entries: Tensor) -> Tensor:
+        return squared_distances(coordinates(entries, shape), sources_at)
+
+    found = distances(ours())
     by_tree = torch.tensor(query(tree, source_points), device=device)
     by_force = torch.tensor(sort_all(free_at, sources_at[:brute_force]), device=device)
     equal = {
+        "ours, all at once": distances(together()).equal(found),
         "k-d tree, built before": squared_distances(free_at[by_tree], sources_at).equal(found),
         "brute force": squared_distances(free_at[by_force], sources_at[:brute_force]).equal(
             found[:brute_force]
@@ -117,6 +136,7 @@ def compare(
             "sparsity": sparsity,
             "method": name,
             "sources": len(sources),
+            "served before": served,
             "sources timed": timed,
             "us per source": 1e6 * each,
             "iqr us": 1e6 * (timing.high - timing.low) / timed,

@@ -44,7 +44,7 @@ def test_peers_hand_every_entry_out_once_to_the_first_that_asks(crowded):
 
 def test_rows_and_equal_distances():
     rows = run(device=CPU, cache=None, **SETTINGS["quick"])
-    assert len(rows) == 2 * 2 * 4
+    assert len(rows) == 2 * 2 * 2 * 5
     for row in rows:
         assert row.get("equal distances") is (None if row["method"] == "ours" else True)
         assert row["us per source"] > 0
@@ -57,5 +57,5 @@ def test_other_distances_are_noticed(monkeypatch):
         return (theta <= 0).nonzero()[-len(sources) :, 0]
 
     monkeypatch.setattr("benchmarks.search.nearest_unconnected", last_unconnected)
-    rows = compare((24, 3, 3, 16), 0.99, share=0.2, brute_force=2, rounds=1, device=CPU)
-    assert [row["equal distances"] for row in rows[1:]] == [False, False, False]
+    rows = compare((24, 3, 3, 16), 0.99, share=0.2, served=0, brute_force=2, rounds=1, device=CPU)
+    assert [row["equal distances"] for row in rows[1:]] == [False] * 4

@@ -2,9 +2,12 @@
 
 At 1 % density almost every weight has an unconnected direct neighbour, so sorting all distances of
 a layer (or building a tree over its unconnected entries) does a million times too much. Instead a
-few offsets around each source are looked at, shell after shell outwards; the best entry of a shell
-is accepted only if nothing beyond could be as near. At last the whole layer is looked at. The
-result is the same as that of a brute-force search.
+search goes outwards from each source, as far as something nearer than what it has found may be.
+
+On a CPU the engine asks one source after the other (`engine/nearest.py`). On a GPU, or without the
+engine, all ask at once: a few offsets around each source are looked at, shell after shell; the best
+entry of a shell is accepted only if nothing beyond could be as near. At last the whole layer is
+looked at. Both give the result of a brute-force search; of equally near entries each draws its own.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from torch import Tensor
 from rewire.connectivity.index_sets import sort_with_rank
 from rewire.connectivity.places import Places
 from rewire.connectivity.shells import shells_of
+from rewire.engine.library import instruction_set
+from rewire.engine.nearest import nearest_one_by_one
 from rewire.models.layout import SparseLayer
 from rewire.options import Metric, Ties
 
 FAR = torch.iinfo(torch.int64).max
-GUESSES = 2
 CANDIDATES_AT_ONCE = 1_000_000
+TOO_MANY = "more sources than unconnected entries"
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,7 @@ def nearest_unconnected(
 ) -> Tensor:
     """For each source in order, the nearest unconnected entry of its layer that is not taken yet.
 
-    Equal to asking one source after the other, each taking its entry away from those that follow.
-    All ask at once, though: an entry wanted by several goes to the first of them, and the others
-    (also a later one that held it already) ask again. Because every entry prefers the earlier
-    source, this deferred acceptance ends in exactly the sequential result.
+    One source asks after the other, each taking its entry away from those that follow.
 
     Args:
         sources: (n,) indices of connected entries in the flat parameter, in order of precedence;
@@ -67,6 +69,30 @@ def nearest_unconnected(
 
     Returns:
         (n,) distinct indices in the flat parameter.
+    """
+    if theta.is_cpu and theta.dtype == torch.float32 and instruction_set() is not None:
+        seed = int(torch.randint(2**63 - 1, (), generator=generator))
+        found = nearest_one_by_one(
+            sources, theta, layers, metric=search.metric, ties=search.ties, seed=seed
+        )
+        assert (found >= 0).all(), TOO_MANY
+        return found
+    return nearest_together(sources, theta, layers, search=search, generator=generator)
+
+
+def nearest_together(
+    sources: Tensor,
+    theta: Tensor,
+    layers: Sequence[SparseLayer],
+    *,
+    search: Search,
+    generator: torch.Generator,
+) -> Tensor:
+    """`nearest_unconnected` where all ask at once.
+
+    An entry wanted by several goes to the first of them, and the others (also a later one that held
+    it already) ask again. Because every entry prefers the earlier source, this deferred acceptance
+    ends in exactly the sequential result.
     """
     places = Places.of(tuple(layers), theta.device, matrices=search.metric == "matrix")
     order = torch.arange(len(sources), device=theta.device)
@@ -88,7 +114,7 @@ def _nearest(sources, rank, held, held_by, theta, places, *, search, generator) 
     """The nearest entry of each source that is unconnected and not held by an earlier source."""
     result = torch.empty_like(sources)
     pending = torch.arange(len(sources), device=sources.device)
-    for width, look in _looks(theta, places, search=search, generator=generator):
+    for width, look in _looks(theta, places, metric=search.metric):
         unsettled = [pending[:0]]
         # Bounded memory however many sources there are.
         for part in pending.split(max(1, CANDIDATES_AT_ONCE // width)):
@@ -99,16 +125,14 @@ def _nearest(sources, rank, held, held_by, theta, places, *, search, generator) 
                 taken = (held[place] == index) & (held_by[place] < rank[part])
                 distance = distance.masked_fill(taken, FAR)
             best = distance.min(dim=0).values  # many times faster than amin for int64
-            if width > 1:
-                tied = (distance == best) & (distance < FAR)
-                choice = _break_ties(tied, index, source, places, search.ties, generator)
-                index = index.expand(tied.shape).gather(0, choice[None])
-            result[part] = index[0]
+            tied = (distance == best) & (distance < FAR)
+            choice = _break_ties(tied, index, source, places, search.ties, generator)
+            result[part] = index.expand(tied.shape).gather(0, choice[None])[0]
             unsettled.append(part[best >= bound])
         pending = torch.cat(unsettled)
         if len(pending) == 0:
             return result
-    raise AssertionError("more sources than unconnected entries")
+    raise AssertionError(TOO_MANY)
 
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | int]]
@@ -116,33 +140,13 @@ Look = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | int]]
 had, and the least distance that anything not looked at can have, (S,) or one for all."""
 
 
-def _looks(theta, places, *, search: Search, generator) -> Iterator[tuple[int, Look]]:
+def _looks(theta, places, *, metric) -> Iterator[tuple[int, Look]]:
     """Where to look, outwards until the whole layer has been seen: (number of candidates, look)."""
-    around = partial(_look_around, theta=theta, places=places, metric=search.metric)
-    if theta.is_cpu and search.metric != "eq3" and search.ties == "random":
-        # Drawing one of several equally near entries until one can be had is the same as drawing
-        # among those that can be had, and the first draws nearly always hit. A GPU looks at all of
-        # them in the time of one.
-        guess = partial(_look_beside, theta=theta, places=places, generator=generator)
-        yield from [(1, guess)] * GUESSES
-    for shell in shells_of(places.largest, search.metric, theta.device):
+    around = partial(_look_around, theta=theta, places=places, metric=metric)
+    for shell in shells_of(places.largest, metric, theta.device):
         yield len(shell.lengths), partial(around, shell=shell)
-    everywhere = partial(_look_everywhere, theta=theta, places=places, metric=search.metric)
+    everywhere = partial(_look_everywhere, theta=theta, places=places, metric=metric)
     yield places.largest_layer, everywhere
-
-
-def _look_beside(source, *, theta, places, generator) -> tuple[Tensor, Tensor, int]:
-    """A `Look` at one random direct neighbour of each source; FAR if it is not to be had."""
-    drawn = torch.randint(
-        2 * len(places.sizes), source.shape, generator=generator, device=source.device
-    )
-    axis, step = drawn >> 1, (drawn & 1) * 2 - 1
-    layer = places.layer_of(source)
-    size, stride = places.sizes[axis, layer], places.strides[axis, layer]
-    at = (source - places.starts[layer]) // stride % size + step
-    index = torch.where((at >= 0) & (at < size), source + step * stride, source)
-    distance = torch.where(theta.index_select(0, index) <= 0, 1, FAR)
-    return index[None], distance[None], FAR
 
 
 def _look_around(source, shell, *, theta, places, metric) -> tuple[Tensor, Tensor, Tensor | int]:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 import sys
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 
 import torch
@@ -77,6 +77,10 @@ _SIGNATURES = {
     "rewire_unpack": (None, [c_int, c_void_p, *[c_int] * 4, c_void_p, c_int]),
     "rewire_step": (None, [*[c_void_p] * 5, c_int64, c_int32, *[c_float] * 3, c_int]),
     "rewire_moving": (c_int64, [*[c_void_p] * 3, c_int64, c_float, c_void_p, c_int]),
+    "rewire_nearest": (
+        None,
+        [c_void_p, c_void_p, c_int, c_void_p, c_int64, c_int, c_int, c_uint64, c_void_p, c_int],
+    ),
     "rewire_settle": (None, [*[c_void_p] * 3, c_int64, c_void_p, c_int32, c_float, c_int]),
 }
 

@@ -77,6 +77,7 @@ class Plan:
                 kind = Conv if isinstance(module, SparseConv2d) else Linear
                 self._special[node] = kind(module, numbers[id(module)])
         self._modules = modules
+        self._read_last = _read_last(self.graph)
 
     def __reduce__(self) -> tuple:
         return Plan, (self.body,)  # a copy follows the copied body
@@ -120,7 +121,6 @@ class Plan:
     ) -> Tensor:
         """Every operation in turn: the engine's by `run`, the modules of others by `called`."""
         held: dict[fx.Node, Any] = {}
-        uses = {node: len(node.users) for node in self.graph.nodes}
 
         def value(argument: Any) -> Any:
             return held[argument] if isinstance(argument, fx.Node) else argument
@@ -136,10 +136,8 @@ class Plan:
                 held[node] = run(self._special[node], value(node.args[0]))
             else:
                 held[node] = self._ordinary(node, held, called)
-            for argument in node.all_input_nodes:  # nothing is held longer than it is needed
-                uses[argument] -= 1
-                if not uses[argument]:
-                    del held[argument]
+            for argument in self.read_last(node):  # nothing is held longer than it is needed
+                del held[argument]
         raise AssertionError("a graph ends with its output")
 
     def norms(self) -> list[Norm]:
@@ -158,6 +156,10 @@ class Plan:
     def step(self, node: fx.Node) -> Conv | Linear | Norm | None:
         """What the engine does for a node; None for what it does not do."""
         return self._special.get(node)
+
+    def read_last(self, node: fx.Node) -> list[fx.Node]:
+        """Whose activations it is the last one to read."""
+        return self._read_last[node]
 
     def is_absorbed(self, node: fx.Node) -> bool:
         """Whether an operation before it does its work, too."""
@@ -217,6 +219,16 @@ def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _read_last(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Of each node, those of its inputs that none behind it reads."""
+    last: dict[fx.Node, list[fx.Node]] = {}
+    behind: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        last[node] = [each for each in node.all_input_nodes if each not in behind]
+        behind.update(last[node])
+    return last
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

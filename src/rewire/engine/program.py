@@ -69,7 +69,8 @@ class Program:
         held: images that the maps hold: 1, which then go one by one, or a multiple of 16.
 
     Raises:
-        NotImplementedError: for an operation that has no form here.
+        NotImplementedError: for an operation that has no form here. `of` then gives None, and the
+            network goes step by step (inference.py).
     """
 
     def __init__(
@@ -174,18 +175,14 @@ class Program:
                 done, held[node] = self._one(plan, node, args, follower is not None)
                 if done and follower is not None:
                     relu.add(follower)
-            self._let_go(node, held)
+            for argument in plan.read_last(node):
+                self._let_go(held.pop(argument).data, held)
         raise AssertionError("a graph ends with its output")
 
-    def _let_go(self, node: fx.Node, held: dict[fx.Node, _Maps]) -> None:
-        """Of blocks: the memory of what no operation behind `node` reads."""
-        order = list(node.graph.nodes)
-        later = set(order[order.index(node) + 1 :])
-        for argument in node.all_input_nodes:
-            if later.isdisjoint(argument.users):
-                data = held.pop(argument).data
-                if self._held > 1 and not any(maps.data is data for maps in held.values()):
-                    self._free.append(data)
+    def _let_go(self, data: Tensor, held: dict[fx.Node, _Maps]) -> None:
+        """Of blocks: the memory of maps that no operation to come reads."""
+        if self._held > 1 and not any(maps.data is data for maps in held.values()):
+            self._free.append(data)
 
     def _one(self, plan: Plan, node: fx.Node, args: list[_Maps], relu: bool) -> tuple[bool, _Maps]:
         """(whether the ReLU behind it was done, too; maps) of one operation."""

@@ -2,6 +2,7 @@
 #include "conv.h"
 #include "index.h"
 #include "layout.h"
+#include "nearest.h"
 #include "norm.h"
 #include "program.h"
 #include "update.h"
@@ -238,6 +239,14 @@ int64_t rewire_moving(const float* theta, const float* velocity, const int64_t* 
   for (size_t piece = 0; piece < found.size(); all += found[piece++])
     std::copy(out + piece * PIECE, out + piece * PIECE + found[piece], out + all);
   return all;
+}
+
+// See `nearest` in nearest.h.
+void rewire_nearest(const float* theta, const Space* spaces, int layers, const int64_t* sources,
+                    int64_t n, int metric, int ties, uint64_t seed, int64_t* out, int threads) {
+  parallel(layers, threads, [&](int l) {
+    nearest(theta, spaces[l], sources, n, metric, ties, seed, out);
+  });
 }
 
 void rewire_settle(float* theta, float* velocity, int32_t* done, int64_t n, const float* keep,
