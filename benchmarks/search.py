@@ -112,20 +112,17 @@ def compare(
     }
     timings = measure(tasks, rounds=rounds, warm_up=1, device=device)
 
-    def distances(entries: Tensor) -> Tensor:
-        return squared_distances(coordinates(entries, shape), sources_at)
+    def among_free(entries: Tensor) -> list[int]:
+        return torch.searchsorted(free, entries).tolist()
 
-    found = distances(ours())
-    by_tree = torch.tensor(query(tree, source_points), device=device)
-    by_force = torch.tensor(sort_all(free_at, sources_at[:brute_force]), device=device)
-    equal = {
-        "ours, all at once": distances(together()).equal(found),
-        "k-d tree, built before": squared_distances(free_at[by_tree], sources_at).equal(found),
-        "brute force": squared_distances(free_at[by_force], sources_at[:brute_force]).equal(
-            found[:brute_force]
-        ),
+    chosen = {
+        "ours": among_free(ours()),
+        "ours, all at once": among_free(together()),
+        "k-d tree": query(tree, source_points),
+        "brute force": sort_all(free_at, sources_at[:brute_force]),
     }
-    equal["k-d tree"] = equal["k-d tree, built before"]
+    exact = {name: is_exact(tree, source_points, places) for name, places in chosen.items()}
+    exact["k-d tree, built before"] = exact["k-d tree"]
     targets = {"k-d tree": TIMES_TREE, "brute force": TIMES_BRUTE_FORCE}
     rows = []
     for name, timing in timings.items():
@@ -140,11 +137,11 @@ def compare(
             "sources timed": timed,
             "us per source": 1e6 * each,
             "iqr us": 1e6 * (timing.high - timing.low) / timed,
+            "exact": exact[name],
         }
         if name != "ours":
             ours_each = timings["ours"].median / len(sources)
             row |= judged("times ours", each / ours_each, at_least=targets.get(name))
-            row["equal distances"] = equal[name]
         rows.append(row)
     return rows
 
@@ -159,6 +156,18 @@ def query(tree: KDTree, points: np.ndarray) -> list[int]:
             places = tree.query(point, k=2 * len(places))[1].tolist()
         chosen[next(place for place in places if place not in chosen)] = None
     return list(chosen)
+
+
+def is_exact(tree: KDTree, points: np.ndarray, chosen: list[int]) -> bool:
+    """Whether each point in order got one of the nearest places that were left to it."""
+    points = points[: len(chosen)]
+    distances = np.linalg.norm(tree.data[chosen] - points, axis=1)
+    taken: set[int] = set()
+    for place, nearer in zip(chosen, tree.query_ball_point(points, distances - 1e-6), strict=True):
+        if place in taken or not taken.issuperset(nearer):
+            return False
+        taken.add(place)
+    return True
 
 
 def sort_all(free_at: Tensor, sources_at: Tensor) -> list[int]:

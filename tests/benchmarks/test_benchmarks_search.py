@@ -1,12 +1,13 @@
-"""Three searches that must find the same: the peers are peers only if they do the same work."""
+"""Searches that must all find the nearest: the peers are peers only if they do the same work."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial import KDTree
 
-from benchmarks.search import SETTINGS, compare, coordinates, query, run, sort_all
+from benchmarks.search import SETTINGS, compare, coordinates, is_exact, query, run, sort_all
 
 CPU = torch.device("cpu")
 
@@ -42,20 +43,28 @@ def test_peers_hand_every_entry_out_once_to_the_first_that_asks(crowded):
             assert found == smallest
 
 
-def test_rows_and_equal_distances():
+def test_rows_of_exact_searches():
     rows = run(device=CPU, cache=None, **SETTINGS["quick"])
     assert len(rows) == 2 * 2 * 2 * 5
     for row in rows:
-        assert row.get("equal distances") is (None if row["method"] == "ours" else True)
+        assert row["exact"]
         assert row["us per source"] > 0
         assert ("target" in row) == (row["method"] in ("k-d tree", "brute force"))
         assert row["sources timed"] == (2 if row["method"] == "brute force" else row["sources"])
 
 
-def test_other_distances_are_noticed(monkeypatch):
+def test_what_is_not_nearest_is_noticed(monkeypatch):
     def last_unconnected(sources, theta, layers, **options):
         return (theta <= 0).nonzero()[-len(sources) :, 0]
 
     monkeypatch.setattr("benchmarks.search.nearest_unconnected", last_unconnected)
     rows = compare((24, 3, 3, 16), 0.99, share=0.2, served=0, brute_force=2, rounds=1, device=CPU)
-    assert [row["equal distances"] for row in rows[1:]] == [False] * 4
+    assert [row["exact"] for row in rows] == [False, True, True, True, True]
+
+
+def test_an_entry_handed_out_twice_is_noticed():
+    tree, points = KDTree([[0, 0], [0, 1], [5, 5]]), np.array([[0, 2], [0, 2]])
+    assert is_exact(tree, points, [1, 0])
+    assert not is_exact(tree, points, [1, 1])
+    assert not is_exact(tree, points, [0, 1])
+    assert not is_exact(tree, points, [1, 2])

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.sanitizers
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NATIVE = ROOT / "src/rewire/engine/native"
+SEARCH = ROOT / "tests/connectivity/test_connectivity_nearest.py"  # its kernel is one of them
 COMMON = ["-std=c++20", "-O1", "-g", "-fno-omit-frame-pointer", "-pthread"]
 SAME_BITS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]  # as setup.py has them
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -117,7 +118,7 @@ def test_a_planted_fault_is_reported(sanitized, tmp_path, fault, seen):
 
 
 def test_nothing_is_reported_while_the_engine_is_tested(sanitized):
-    done, reports = sanitized(str(HERE), "-m", "not sanitizers")
+    done, reports = sanitized(str(HERE), str(SEARCH), "-m", "not sanitizers")
     end = "\n".join(done.stdout.splitlines()[-40:])
     # What is refused because it is too large is told, too; that is no fault.
     assert not re.search("ERROR|runtime error", reports), reports[:10_000]
