@@ -67,7 +67,7 @@ def layers(draw):
     return shape, theta.astype(np.float32), sources, n
 
 
-def search(layer, *, metric, ties, seed=0, build="none"):
+def search(layer, *, metric, ties, build, seed=0):
     shape, theta, sources, n = layer
     return nearest_by(
         build,
