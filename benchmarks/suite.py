@@ -22,6 +22,7 @@ from rewire.reporting.text_tables import summary_table
 BENCHES = (
     "search",
     "connectivity",
+    "passes",
     "training",
     "floor",
     "attack",

@@ -65,7 +65,7 @@ def test_an_unknown_engine_is_refused_with_the_allowed_ones(model):
     message = refused("spares", model)
     assert "unknown trainer.engine 'spares'" in message
     assert "Did you mean 'sparse'?" in message
-    assert "Allowed: auto, dense, sparse." in message
+    assert "Allowed: auto, compiled, dense, sparse." in message
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, LARGEST_SHARE])

@@ -25,7 +25,7 @@ from rewire.models.layout import connection_budget, lay_out, total_size
 from rewire.options import Metric
 from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.rng import generator
-from rewire.training.replayed import Replayed
+from rewire.training.replayed import Objective, Replayed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -68,11 +68,35 @@ def test_a_replayed_step_is_the_step(name, precision):
             assert torch.equal(other[key], value), key
 
 
+def vanishing(name: str) -> Objective:
+    """The objective with an attack that stays where it starts: at the image, on any device."""
+    options = {} if name == "natural" else {"steps": 1, "step_size": 1e-9, "epsilon": 1e-9}
+    return OBJECTIVES.build(name, **options)
+
+
+@pytest.mark.parametrize("name", ["natural", "trades"])
+def test_a_compiled_step_is_the_step_but_for_rounding(name):
+    objective = vanishing(name)
+    launched = steps(objective, network().cuda(), precision="float32")
+    compiled = steps(Replayed(objective, compiled=True), network().cuda(), precision="float32")
+    for one, other in zip(launched, compiled, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_passes_outside_of_the_objective_are_not_compiled():
+    model = network().cuda()
+    x, y = (part.cuda() for part in batches(1)[0])
+    random = generator(SEED, "objective", device="cuda")
+    before = model.through
+    Replayed(OBJECTIVES["natural"], compiled=True)(model, x, y, generator=random)
+    assert model.through is before
+
+
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_gradients_are_those_of_a_cpu_in_float64(name):
-    """Attacks start elsewhere on another device: here they end at the image all the same."""
-    options = {} if name == "natural" else {"steps": 1, "step_size": 1e-9, "epsilon": 1e-9}
-    objective = OBJECTIVES.build(name, **options)
+    objective = vanishing(name)
     x, y = batches(1)[0]
     gradients = {}
     for device, dtype in (("cpu", torch.float64), ("cuda", torch.float32)):
@@ -102,6 +126,53 @@ def test_the_nearest_entries_are_those_that_a_cpu_finds(metric):
         for device in ("cpu", "cuda")
     ]
     assert found[0].tolist() == found[1].tolist()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "matrix"])
+def test_in_full_layers_the_nearest_entries_are_those_that_a_cpu_finds(metric):
+    """As many sources as there are entries left, most of them far away, some of them twice."""
+    layers = lay_out([("conv", (24, 3, 3, 16)), ("dense", (40, 50)), ("out", (10,))])
+    random = generator(SEED, "places")
+    theta = torch.rand(total_size(layers), generator=random) - 0.3
+    sources = []
+    for layer in layers:
+        inside = layer.of(theta)
+        connected = (inside > 0).nonzero()[:, 0] + layer.offset
+        drawn = torch.randint(len(connected), (int((inside <= 0).sum()),), generator=random)
+        sources.append(connected[drawn])
+    asked, search = torch.cat(sources), Search(metric, "first")
+    found = [
+        nearest_unconnected(
+            asked.to(device),
+            theta.to(device),
+            layers,
+            search=search,
+            generator=generator(SEED, "test", device=device),
+        ).tolist()
+        for device in ("cpu", "cuda")
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("ties", ["random", "same_vector"])
+def test_of_equally_near_entries_each_is_drawn_alike(ties):
+    """In the middle of an empty kernel a source has eight direct neighbours, two in its vector."""
+    layers = lay_out([("conv", (5, 3, 3, 5))])
+    theta = torch.zeros(225, device="cuda")
+    source = torch.tensor([((2 * 3 + 1) * 3 + 1) * 5 + 2], device="cuda")
+    theta[source] = 1.0
+    counts, draws = torch.zeros(225), 4000
+    for number in range(draws):
+        random = generator(SEED, "ties", number, device="cuda")
+        search = Search("euclidean", ties)
+        found = nearest_unconnected(source, theta, layers, search=search, generator=random)
+        counts[found.cpu()] += 1
+    strides = (45,) if ties == "same_vector" else (45, 15, 5, 1)
+    wanted = [int(source) + sign * stride for stride in strides for sign in (-1, 1)]
+    share = 1 / len(wanted)
+    away = counts[wanted] / draws - share
+    assert counts.sum() == counts[wanted].sum() == draws
+    assert float(away.abs().max()) < 5 * (share * (1 - share) / draws) ** 0.5
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -4,17 +4,18 @@ At 1 % density almost every weight has an unconnected direct neighbour, so sorti
 a layer (or building a tree over its unconnected entries) does a million times too much. Instead a
 search goes outwards from each source, as far as something nearer than what it has found may be.
 
-On a CPU the engine asks one source after the other (`engine/nearest.py`). On a GPU, or without the
-engine, all ask at once: a few offsets around each source are looked at, shell after shell; the best
-entry of a shell is accepted only if nothing beyond could be as near. At last the whole layer is
-looked at. Both give the result of a brute-force search; of equally near entries each draws its own.
+On a CPU the engine asks one source after the other (`engine/nearest.py`); on a GPU one kernel asks
+for all at once (`nearest_gpu.py`). Where neither serves, a few offsets around each source
+are looked at, shell after shell; the best entry of a shell is accepted only if nothing beyond could
+be as near. At last the whole layer is looked at. All give the result of a brute-force search; of
+equally near entries each draws its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -77,7 +78,24 @@ def nearest_unconnected(
         )
         assert (found >= 0).all(), TOO_MANY
         return found
+    in_one_kernel = _in_one_kernel() if theta.is_cuda else None
+    if in_one_kernel is not None and search.metric != "eq3":
+        found = in_one_kernel(
+            sources, theta, layers, metric=search.metric, ties=search.ties, generator=generator
+        )
+        assert len(found) == len(sources), TOO_MANY
+        return found
     return nearest_together(sources, theta, layers, search=search, generator=generator)
+
+
+@lru_cache(maxsize=1)
+def _in_one_kernel() -> Callable[..., Tensor] | None:
+    """The kernel of GPUs, or None where there is no Triton to compile it."""
+    try:
+        from rewire.connectivity.nearest_gpu import nearest_in_one_kernel
+    except ImportError:
+        return None
+    return nearest_in_one_kernel
 
 
 def nearest_together(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+
 import torch
 
 from rewire.engine.library import instruction_set, unavailable
@@ -9,29 +13,38 @@ from rewire.engine.network import use_engine
 from rewire.errors import InputError, unknown_name
 from rewire.models.sparse import SparseNetwork
 
-ENGINES = ("auto", "sparse", "dense")
+ENGINES = ("auto", "sparse", "dense", "compiled")
 LARGEST_SHARE = 0.2
 """Connected weights up to which the sparse engine is faster (docs/performance.md)."""
+COMPILED_FROM = 25
+"""Epochs from which it pays to compile a training's passes, which takes most of a minute."""
 
 
 def set_engine(
-    name: str, model: SparseNetwork, device: torch.device, *, share: float | None = None
+    name: str,
+    model: SparseNetwork,
+    device: torch.device,
+    *,
+    share: float | None = None,
+    epochs: int = 0,
 ) -> str:
     """Let the engine of that name compute `model` from here on; tells which one it is.
 
-    `auto` takes the sparse one on a CPU where it was built, can follow the network, and pays.
+    `auto` takes the sparse one on a CPU where it was built, can follow the network, and pays; on a
+    GPU the compiled one for a long training.
 
     Args:
         name: of `ENGINES`.
         model: the network.
         device: where it computes.
         share: of weights that will be connected; None for what is connected now.
+        epochs: of the training; 0 for no training, which compiles nothing.
 
     Returns:
-        "sparse" or "dense".
+        "sparse", "dense", or "compiled" for dense passes that a training compiles.
 
     Raises:
-        InputError: for an unknown name, or `sparse` where that cannot be.
+        InputError: for an unknown name, or `sparse` or `compiled` where that cannot be.
     """
     if name not in ENGINES:
         raise unknown_name("trainer.engine", name, ENGINES)
@@ -55,7 +68,24 @@ def set_engine(
                 use_engine(model)
             except InputError as error:
                 say_once(f"{error}; dense PyTorch is used")
+    elif name == "compiled" and epochs:
+        if why := _cannot_compile(device):
+            raise InputError(f"trainer.engine is 'compiled', but {why}. Allowed here: auto, dense.")
+        return "compiled"
+    elif name == "auto" and epochs >= COMPILED_FROM and not _cannot_compile(device):
+        return "compiled"
     return "dense" if model.runner is None else "sparse"
+
+
+def _cannot_compile(device: torch.device) -> str:
+    """Why `torch.compile` has nothing to gain or cannot work here; empty where it can."""
+    if device.type == "cpu":
+        return "the device is a CPU"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        return "there is no C compiler"
+    return ""
 
 
 def describe(engine: str) -> str:

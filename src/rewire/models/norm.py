@@ -24,7 +24,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             attacked = x.is_cuda and x.requires_grad and self.affine
-            if attacked and not (self.weight.requires_grad or self.bias.requires_grad):
+            fixed = not (self.weight.requires_grad or self.bias.requires_grad)
+            if attacked and fixed and not torch.compiler.is_compiling():
                 return _Evaluated.apply(x, self)
             return super().forward(x)
         with torch.no_grad():

@@ -9,7 +9,7 @@ operation each; layers are lent their weights for the duration of a forward pass
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, Protocol
@@ -78,6 +78,11 @@ class _Materialise(torch.autograd.Function):
         return flat, None, None, None
 
 
+def through(body: nn.Module, x: Tensor) -> Tensor:
+    """Logits of x, by the modules of a body."""
+    return body(x)
+
+
 class Runner(Protocol):
     """Computes the passes of a network in another way than its modules do (`rewire.engine`)."""
 
@@ -134,12 +139,13 @@ class SparseNetwork(nn.Module):
         self._known: tuple[tuple, Tensor] | None = None  # see `connected`
         self.runner: Runner | None = None
         self._lent_to_runner: Any = None
+        self.through: Callable[[nn.Module, Tensor], Tensor] = through
 
     def forward(self, x: Tensor) -> Tensor:
         with self.materialised():
             if self.runner is not None:
                 return self.runner.forward(self, x, self._lent_to_runner)
-            return self.body(x.contiguous(memory_format=torch.channels_last))
+            return self.through(self.body, x.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def connected(self) -> Tensor:

@@ -29,7 +29,7 @@ class SparseMetrics(Record):
         steps: of the optimiser.
         selections: name → network of the epoch that it chose; older results have none.
         precision: of the training.
-        engine: "dense" or "sparse"; older results do not say.
+        engine: "dense", "compiled" or "sparse"; older results do not say.
     """
 
     clean: Accuracy

@@ -26,6 +26,7 @@ class SparseClassifier(pl.LightningModule):
         lr, momentum, weight_decay: see `DecoupledSGD`.
         seed: of the objective's random numbers (attack starts).
         replayed: whether the objective's passes are recorded and replayed; for a GPU.
+        compiled: whether they are compiled before.
     """
 
     def __init__(
@@ -38,11 +39,14 @@ class SparseClassifier(pl.LightningModule):
         weight_decay: float,
         seed: int,
         replayed: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
-        self.loss = Replayed(self._on_fixed_weights) if replayed else self._on_fixed_weights
+        self.loss = self._on_fixed_weights
+        if replayed:
+            self.loss = Replayed(self._on_fixed_weights, compiled=compiled)
         self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
         self.seed = seed
         self.latest: dict[str, Tensor] = {}  # of the last step; logged by a callback

@@ -139,7 +139,9 @@ def fit_network(
         seed=seed,
         connectivity=rewire.name if fixed else REWIRED,
     )
-    engine = set_engine(settings.engine, model, device, share=1 - config.sparsity)
+    engine = set_engine(
+        settings.engine, model, device, share=1 - config.sparsity, epochs=settings.epochs
+    )
     precision = choose_precision(settings.precision, device, engine=engine)
     total = total_size(model.layers)
     budget = total if rewire.name == DENSE else connection_budget(total, config.sparsity)
@@ -153,6 +155,7 @@ def fit_network(
         weight_decay=settings.weight_decay,
         seed=seed,
         replayed=device.type == "cuda",
+        compiled=engine == "compiled",
     )
     rewiring: Rewiring | FixedConnectivity
     if fixed:

@@ -47,8 +47,8 @@ class Trainer(Section):
     device: Device = Field(description="auto: a GPU if there is one")
     threads: Threads = Field(description="CPU threads")
     checkpoint_every: FromZero = Field(description="epochs between resumable states; 0 = none")
-    engine: Literal["auto", "sparse", "dense"] = Field(
-        description="auto: sparse on a CPU where it pays"
+    engine: Literal["auto", "sparse", "dense", "compiled"] = Field(
+        description="auto: sparse on a CPU where it pays, compiled for long trainings on a GPU"
     )
     log_every: Count = Field(description="steps between logged steps")
     check: bool = Field(description="check after every step that Algorithm 1's promises hold")
