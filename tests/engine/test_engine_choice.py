@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rewire.engine import Inference, choice, library
-from rewire.engine.choice import LARGEST_SHARE, describe, set_engine
+from rewire.engine.choice import COMPILED_FROM, LARGEST_SHARE, describe, set_engine
 from rewire.engine.network import use_engine
 from rewire.errors import InputError
 from rewire.models.factory import build_model
@@ -98,6 +98,45 @@ def test_on_a_gpu_the_engine_is_refused_and_never_chosen(model, capsys):
     assert "Allowed here: auto, dense; or trainer.device=cpu." in message
     assert set_engine("auto", model, GPU) == "dense"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "engine"),
+    [
+        ("auto", 0, "dense"),
+        ("auto", COMPILED_FROM - 1, "dense"),
+        ("auto", COMPILED_FROM, "compiled"),
+        ("dense", COMPILED_FROM, "dense"),
+        ("compiled", 1, "compiled"),
+        ("compiled", 0, "dense"),  # what is not trained is not compiled
+    ],
+)
+def test_long_trainings_on_a_gpu_are_compiled(model, name, epochs, engine, monkeypatch):
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda package: object())
+    monkeypatch.setattr(choice.shutil, "which", lambda program: f"/usr/bin/{program}")
+    assert set_engine(name, model, GPU, epochs=epochs) == engine
+    assert model.runner is None
+
+
+@pytest.mark.parametrize(
+    ("device", "triton", "compiler", "why"),
+    [
+        (CPU, True, True, "the device is a CPU"),
+        (GPU, False, True, "Triton is not installed"),
+        (GPU, True, False, "there is no C compiler"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_and_never_chosen(
+    model, device, triton, compiler, why, monkeypatch
+):
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda package: triton or None)
+    monkeypatch.setattr(choice.shutil, "which", lambda program: program if compiler else None)
+    with pytest.raises(InputError) as error:
+        set_engine("compiled", model, device, epochs=COMPILED_FROM)
+    assert f"trainer.engine is 'compiled', but {why}. Allowed here: auto, dense." in str(
+        error.value
+    )
+    assert set_engine("auto", model, device, share=1.0, epochs=COMPILED_FROM) == "dense"
 
 
 def test_where_it_is_switched_off_one_line_says_so_once(model, capsys, monkeypatch):

@@ -85,15 +85,6 @@ def test_a_compiled_step_is_the_step_but_for_rounding(name):
             torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
-def test_passes_outside_of_the_objective_are_not_compiled():
-    model = network().cuda()
-    x, y = (part.cuda() for part in batches(1)[0])
-    random = generator(SEED, "objective", device="cuda")
-    before = model.through
-    Replayed(OBJECTIVES["natural"], compiled=True)(model, x, y, generator=random)
-    assert model.through is before
-
-
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_gradients_are_those_of_a_cpu_in_float64(name):
     objective = vanishing(name)

@@ -33,7 +33,7 @@ class Replayed:
     """
 
     def __init__(self, objective: Objective, *, compiled: bool = False) -> None:
-        self._objective = _with_compiled_passes(objective) if compiled else objective
+        self._objective = with_compiled_passes(objective) if compiled else objective
         self._recordings: dict[Any, _Recording] = {}
 
     def __call__(
@@ -45,11 +45,18 @@ class Replayed:
         return self._recordings[key].replay(x, y, generator)
 
 
-def _with_compiled_passes(objective: Objective) -> Objective:
-    """The objective, its passes through a `SparseNetwork`'s modules compiled."""
+def with_compiled_passes(objective: Objective, *, backend: str = "inductor") -> Objective:
+    """The objective, its passes through a `SparseNetwork`'s modules compiled.
+
+    Only its own: the same network is judged by its modules.
+
+    Args:
+        objective: see `Replayed`.
+        backend: of `torch.compile`.
+    """
     # What another training of this process left behind would count against dynamo's limit.
     torch.compiler.reset()
-    compiled = torch.compile(through, fullgraph=True, dynamic=False)
+    compiled = torch.compile(through, fullgraph=True, dynamic=False, backend=backend)
 
     def on_compiled(model, x, y, *, generator):
         model.through = compiled

@@ -119,7 +119,7 @@ class Search {
   std::vector<int64_t> found_;
 };
 
-// Of several that are equally near. The order in which they were found decides nothing but `draw`.
+// Of several that are equally near: the first by the rule, or by `draw` one of those it leaves.
 inline int64_t choose(const std::vector<int64_t>& found, int64_t source, const Space& space, int ties,
                       uint64_t draw) {
   if (ties == FIRST)
