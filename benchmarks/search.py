@@ -1,11 +1,12 @@
 """The nearest unconnected entry of each of many connected ones (thesis, "structured" rewiring).
 
 Ours from θ alone, as the connectivity step calls it, and all sources at once, as where neither the
-engine nor a GPU's kernel serves; a k-d tree over the coordinates of the unconnected entries, with and without building it; brute
-force, which sorts all distances of one source. The peers get these coordinates for nothing. Each
-method hands every entry out only once, to the first source that asks. Sources are as many as the
-re-connections of one training step. "Served before" is how often the same sources have got their
-nearest entries already: the largest weights ask in every step, and their neighbourhoods fill up.
+engine nor a GPU's kernel serves; a k-d tree over the coordinates of the unconnected entries, with
+and without building it; brute force, which sorts all distances of one source. The peers get these
+coordinates for nothing. Each method hands every entry out only once, to the first source that asks.
+Sources are as many as the re-connections of one training step. "Served before" is how often the
+same sources have got their nearest entries already: the largest weights ask in every step, and
+their neighbourhoods fill up.
 """
 
 from __future__ import annotations
