@@ -89,7 +89,7 @@ def check_json(content: dict, spec, profile: str) -> list[dict]:
     places = [(row.label, header) for row in spec.rows for header in spec.columns.values()]
     assert [(cell["row"], cell["column"]) for cell in content["cells"]] == places
     keys = {"row", "column", "ours", "published", "n", "ci95", "verdict", "difference", "interval",
-            "flags", "examined", "outdated"}  # fmt: skip
+            "flags", "examined", "attacked", "outdated"}  # fmt: skip
     for cell in content["cells"]:
         assert set(cell) == keys
         assert cell["verdict"] in VERDICTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from helpers.toys_results import Toy
@@ -38,8 +39,8 @@ SPEC = parse_spec(
 )
 
 
-def result(rewire: str, flags, seed: int = 0, **changes) -> Toy:
-    counts = Accuracy.counted(400, 1000)
+def result(rewire: str, flags, seed: int = 0, total: int = 1000, **changes) -> Toy:
+    counts = Accuracy.counted(400, total)
     metrics = {"clean": counts, "robust": counts}
     return Toy(**{"rewire": rewire, "seed": seed, "metrics": metrics, "flags": flags} | changes)
 
@@ -123,3 +124,13 @@ def test_an_examination_of_few_images_is_said():
     text = to_markdown(build_table(SPEC, few, profile="paper", note="Paper profile."))
     assert "- Sanity checks looked at 50 images only: attacked, unstructured." in text
     assert "300 images" not in text
+
+
+def test_an_attack_on_fewer_images_than_the_published_one_is_said():
+    few = [result("random", [], total=1000), result("l2", [], total=10_000)]
+    found = table(*few)
+    assert "- Attacked on 1,000 images only: attacked, unstructured." in to_markdown(found)
+    assert [cell.attacked for cell in found.cells] == [None, None, 1000, 10_000]
+    # Of every other profile the note on top says it.
+    quick = [replace(one, profile="quick") for one in few]
+    assert "only" not in to_markdown(build_table(SPEC, quick, profile="quick", note="Quick."))

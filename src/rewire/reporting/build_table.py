@@ -153,6 +153,7 @@ def _cell(
     )
     robust = row.metric.startswith(ROBUST)
     examined = [count for part in found if robust and (count := part.result.examined)]
+    attacked = [part.accuracy.total for part in found if robust and part.accuracy]
     return Cell(
         row=row.label,
         column=spec.columns[column],
@@ -172,6 +173,7 @@ def _cell(
         flags=_flags([part.result for part in found]) if robust else (),
         outdated=outdated,
         examined=min(examined, default=None),
+        attacked=min(attacked, default=None),
     )
 
 

@@ -220,6 +220,10 @@ def explanation(table: Table, *, latex: bool = False) -> list[str]:
 def doubts(table: Table) -> list[str]:
     """What the examination of robust accuracies found, every reason once, and what it left out."""
     lines = [f"{DAGGER} {reason} ({_places(cells)})." for reason, cells in table.flagged().items()]
+    # At other profiles the note on top says so.
+    few = table.attacked_on_few() if table.profile == COMPARABLE_PROFILE else {}
+    for images, cells in few.items():
+        lines.append(f"Attacked on {images:,} images only: {_places(cells)}.")
     if cells := table.not_audited():
         lines.append(f"{NOT_AUDITED.capitalize()}: {_places(cells)}.")
     for images, cells in table.examined_on_few().items():

@@ -16,6 +16,7 @@ NO_PUBLISHED = "no published value"
 VERDICTS = (WITHIN, DIFFERS, NOT_COMPARABLE, NOT_RUN, OUTDATED, NO_PUBLISHED)
 
 ENOUGH_IMAGES = 300  # that the sanity checks of an attack should look at
+ALL_IMAGES = 10_000  # test images, that published robust accuracies are of
 ROBUST = "robust"  # metrics that start so are what stage `audit` examines
 
 # The only profile that trains and evaluates as the documents did.
@@ -42,6 +43,7 @@ class Cell:
         outdated: commands that make results which are left out, because they were made from other
             networks than those that are there.
         examined: images that its examination looked at, the fewest of all seeds; None without one.
+        attacked: of a robust accuracy, the images that it is counted over, the fewest of all seeds.
     """
 
     row: str
@@ -56,6 +58,7 @@ class Cell:
     flags: tuple[str, ...] | None = ()
     outdated: tuple[str, ...] = ()
     examined: int | None = None
+    attacked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,14 @@ class Table:
         for cell in self.cells:
             if cell.examined is not None and cell.examined < ENOUGH_IMAGES:
                 found.setdefault(cell.examined, []).append(cell)
+        return found
+
+    def attacked_on_few(self) -> dict[int, list[Cell]]:
+        """Number of images → the robust accuracies beside published ones of all test images."""
+        found: dict[int, list[Cell]] = {}
+        for cell in self.cells:
+            if cell.attacked is not None and cell.attacked < ALL_IMAGES:
+                found.setdefault(cell.attacked, []).append(cell)
         return found
 
     def as_json(self) -> dict[str, Any]:
