@@ -9,7 +9,6 @@ one's, relative to its length, for an attack of one vanishing step: longer ones 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Row, measure
-from benchmarks.workload import SEED, endless, sparse_network, training_batches
-from rewire.models.sparse import SparseNetwork
+from benchmarks.workload import SEED, classifier, endless, sparse_network, training_batches
 from rewire.registry import OBJECTIVES
 from rewire.rng import generator
 from rewire.training.device import choose_precision
-from rewire.training.replayed import Objective, Replayed
+from rewire.training.module import SparseClassifier
 
 DEVICES = ("cuda",)
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -31,10 +29,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 VANISHING = {"steps": 1, "step_size": 1e-9, "epsilon": 1e-9}
 SHORT: dict[str, dict[str, Any]] = {"natural": {}, "trades": VANISHING}
-WAYS: dict[str, Callable[[Objective], Objective]] = {
-    "launched": lambda objective: objective,
-    "replayed": Replayed,
-    "compiled, replayed": functools.partial(Replayed, compiled=True),
+WAYS: dict[str, dict[str, bool]] = {
+    "launched": {},
+    "replayed": {"replayed": True},
+    "compiled, replayed": {"compiled": True, "replayed": True},
 }
 
 
@@ -57,9 +55,12 @@ def run(
         }
         tasks, gradients = {}, {}
         for way, model in networks.items():
-            short, whole = OBJECTIVES.build(name, **vanishing), OBJECTIVES[name]
-            gradients[way] = passes(WAYS[way](on_fixed_weights(short)), model, x, y)
-            tasks[way] = functools.partial(passes, WAYS[way](on_fixed_weights(whole)), model, x, y)
+            short, whole = (
+                classifier(model, objective, **WAYS[way])
+                for objective in (OBJECTIVES.build(name, **vanishing), OBJECTIVES[name])
+            )
+            gradients[way] = passes(short, x, y)
+            tasks[way] = functools.partial(passes, whole, x, y)
         timings = measure(tasks, rounds=rounds, warm_up=warm_up, device=device)
         exact = gradients["launched"]
         for way, timing in timings.items():
@@ -75,22 +76,12 @@ def run(
     return rows
 
 
-def on_fixed_weights(objective: Objective) -> Objective:
-    """The objective as a training calls it: one materialisation for all its passes."""
-
-    def fixed(model, x, y, *, generator):
-        with model.materialised():
-            return objective(model, x, y, generator=generator)
-
-    return fixed
-
-
-def passes(objective: Objective, model: SparseNetwork, x: Tensor, y: Tensor) -> Tensor:
+def passes(module: SparseClassifier, x: Tensor, y: Tensor) -> Tensor:
     """One gradient of θ."""
     precision = choose_precision("auto", x.device)
     random = generator(SEED, "objective", device=x.device)
     reduced = precision == "bf16-mixed"
     with torch.autocast(x.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
-        loss, _ = objective(model, x, y, generator=random)
-    (gradient,) = torch.autograd.grad(loss, [model.theta])
+        loss, _ = module.loss(module.model, x, y, generator=random)
+    (gradient,) = torch.autograd.grad(loss, [module.model.theta])
     return gradient

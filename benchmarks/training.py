@@ -19,9 +19,8 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Stopwatch, Task, Timing, judged
 from benchmarks.workload import (
-    OPTIMISER,
-    SEED,
     BareLoop,
+    classifier,
     dense_network,
     endless,
     rewiring,
@@ -35,7 +34,6 @@ from rewire.tracking import NullTracker
 from rewire.training.device import choose_precision
 from rewire.training.history import History
 from rewire.training.lightning import fit
-from rewire.training.module import SparseClassifier
 
 DEVICES = ("cpu", "cuda")
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -196,15 +194,7 @@ def train_in_lightning(
     precision: str,
 ) -> None:
     """What `rewire.training.runner.train` does, on these batches and without a validation."""
-    module = SparseClassifier(
-        model,
-        objective=OBJECTIVES[objective],
-        lr=OPTIMISER["lr"],
-        momentum=OPTIMISER["momentum"],
-        weight_decay=OPTIMISER["decay"],
-        seed=SEED,
-        replayed=device.type == "cuda",
-    )
+    module = classifier(model, OBJECTIVES[objective], replayed=device.type == "cuda")
     callback = rewiring(model, strategy=strategy, sparsity=sparsity)
     history = History(callback, tracker=NullTracker(), log_every=50, report=lambda line: None)
     with tempfile.TemporaryDirectory() as checkpoints:

@@ -17,7 +17,9 @@ from rewire.models.layout import connection_budget, total_size
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
 from rewire.registry import MODELS, OBJECTIVES, STRATEGIES
 from rewire.rng import generator
+from rewire.training.module import SparseClassifier
 from rewire.training.optimiser import DecoupledSGD, step_schedule
+from rewire.training.replayed import Objective
 from rewire.training.rewiring import Rewiring
 
 SEED = 0
@@ -68,6 +70,19 @@ def _ordinary(module: nn.Module) -> nn.Module:
         outputs, inputs = module.storage_shape
         return nn.Linear(inputs, outputs)
     return module
+
+
+def classifier(model: SparseNetwork, objective: Objective, **passes: bool) -> SparseClassifier:
+    """The module of a training, with its standard options; `passes`: compiled, replayed."""
+    return SparseClassifier(
+        model,
+        objective=objective,
+        lr=OPTIMISER["lr"],
+        momentum=OPTIMISER["momentum"],
+        weight_decay=OPTIMISER["decay"],
+        seed=SEED,
+        **passes,
+    )
 
 
 class BareLoop:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from benchmarks import training
+from benchmarks import training, workload
 from benchmarks.harness import Stopwatch
 from benchmarks.training import BARE, DENSE, FIXED, LIGHTNING, SETTINGS, Turns, run
 from benchmarks.workload import (
@@ -70,14 +70,14 @@ def test_turns_interleave_blocks_and_keep_the_learning_rate():
 
     turns = Turns(training_batches(16, CPU), {"other": other}, watch, rounds=3, block=2, length=60)
 
-    class Noting(training.SparseClassifier):
+    class Noting(workload.SparseClassifier):
         def training_step(self, batch, index):
             order.append("lightning")
             rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
             return super().training_step(batch, index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "SparseClassifier", Noting)
+        patch.setattr(workload, "SparseClassifier", Noting)
         training.train_in_lightning(
             sparse_network(**SMALL),
             turns,

@@ -9,8 +9,7 @@ import pytest
 import torch
 from helpers.small import SMALL, run
 from helpers.toys_attacked import images, trained
-from helpers.toys_training import SEED, batches, network
-from torch import Tensor
+from helpers.toys_training import SEED, batches, network, steps
 
 from rewire.attacks.pgd import PGD
 from rewire.connectivity.check import check_connectivity
@@ -25,6 +24,7 @@ from rewire.models.layout import connection_budget, lay_out, total_size
 from rewire.options import Metric
 from rewire.registry import OBJECTIVES, STRATEGIES
 from rewire.rng import generator
+from rewire.training.compiled import with_compiled_passes
 from rewire.training.replayed import Objective, Replayed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -36,32 +36,12 @@ def deterministic(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
-def steps(objective, model, *, precision: str) -> list[dict[str, Tensor]]:
-    """What three steps give, the optimiser's left out: logs, gradients, buffers."""
-    found = []
-    for number, (x, y) in enumerate(batches(3)):
-        random = generator(SEED, "objective", number, device="cuda")
-        model.zero_grad()
-        # As in a recording every pass casts for itself: shared, a cast sums its gradients in bf16.
-        reduced = precision == "bf16"
-        with torch.autocast("cuda", torch.bfloat16, enabled=reduced, cache_enabled=False):
-            loss, logs = objective(model, x.cuda(), y.cuda(), generator=random)
-        loss.backward()
-        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
-        buffers = {name: value.clone() for name, value in model.named_buffers()}
-        found.append({"total": loss.detach(), **logs, **gradients, **buffers})
-        with torch.no_grad():  # the places stay, the values change
-            for parameter in model.parameters():
-                parameter -= 0.01 * parameter.grad
-    return found
-
-
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_a_replayed_step_is_the_step(name, precision):
     objective = OBJECTIVES.build(name)
-    launched = steps(objective, network().cuda(), precision=precision)
-    replayed = steps(Replayed(objective), network().cuda(), precision=precision)
+    launched = steps(objective, network().cuda(), batches(3), precision=precision)
+    replayed = steps(Replayed(objective), network().cuda(), batches(3), precision=precision)
     for one, other in zip(launched, replayed, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():
@@ -77,8 +57,9 @@ def vanishing(name: str) -> Objective:
 @pytest.mark.parametrize("name", ["natural", "trades"])
 def test_a_compiled_step_is_the_step_but_for_rounding(name):
     objective = vanishing(name)
-    launched = steps(objective, network().cuda(), precision="float32")
-    compiled = steps(Replayed(objective, compiled=True), network().cuda(), precision="float32")
+    launched = steps(objective, network().cuda(), batches(3), precision="float32")
+    recorded = Replayed(with_compiled_passes(objective))
+    compiled = steps(recorded, network().cuda(), batches(3), precision="float32")
     for one, other in zip(launched, compiled, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():

@@ -19,6 +19,7 @@ from rewire.rng import generator
 from rewire.tracking import NullTracker
 from rewire.training.history import History
 from rewire.training.module import SparseClassifier
+from rewire.training.replayed import Objective
 from rewire.training.rewiring import Rewiring
 
 CLASSES, SIZE, BATCH, SEED = 5, 8, 12, 7
@@ -54,6 +55,28 @@ def batches(count: int, *, dtype: torch.dtype = torch.float32, seed: int = 0) ->
         )
         for _ in range(count)
     ]
+
+
+def steps(
+    objective: Objective, model: SparseNetwork, data: Sequence[Batch], *, precision: str = "float32"
+) -> list[dict[str, Tensor]]:
+    """What steps of gradient descent give, where the model is: logs, gradients, buffers."""
+    found, device = [], model.theta.device
+    for number, (x, y) in enumerate(data):
+        random = generator(SEED, "objective", number, device=device)
+        model.zero_grad()
+        # As in a recording every pass casts for itself: shared, a cast sums its gradients in bf16.
+        reduced = precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
+            loss, logs = objective(model, x.to(device), y.to(device), generator=random)
+        loss.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        buffers = {name: value.clone() for name, value in model.named_buffers()}
+        found.append({"total": loss.detach(), **logs, **gradients, **buffers})
+        with torch.no_grad():  # the places stay, the values change
+            for parameter in model.parameters():
+                parameter -= 0.01 * parameter.grad
+    return found
 
 
 def loader(data: Sequence[Batch]) -> DataLoader:

@@ -72,6 +72,12 @@ def test_evaluation_is_pytorchs_and_moves_nothing():
     assert list(before) == list(theirs.state_dict())
 
 
+def test_without_scale_and_shift_it_evaluates_as_pytorch_does():
+    ours, theirs = BatchNorm2d(3, affine=False).eval(), nn.BatchNorm2d(3, affine=False).eval()
+    x = images((4, 3, 2, 2)).requires_grad_()
+    assert torch.equal(ours(x), theirs(x))
+
+
 def test_two_passes_before_one_backward_pass():
     """As adversarial training makes them: the second pass moves statistics the first one used."""
     ours, theirs = pair(3)

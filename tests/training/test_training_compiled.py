@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.toys_training import SEED, batches, network
-from torch import Tensor
+from helpers.toys_training import SEED, batches, network, steps
 
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseNetwork, through
 from rewire.registry import MODELS, OBJECTIVES
 from rewire.rng import generator
-from rewire.training.replayed import Objective, with_compiled_passes
-
-
-def two_steps(objective: Objective, model: SparseNetwork, data) -> list[dict[str, Tensor]]:
-    """Loss, logs, gradients and buffers of two steps of gradient descent."""
-    found = []
-    for number, (x, y) in enumerate(data):
-        random = generator(SEED, "objective", number)
-        with model.materialised():
-            loss, logs = objective(model, x, y, generator=random)
-        gradients = dict(
-            zip(
-                (name for name, _ in model.named_parameters()),
-                torch.autograd.grad(loss, list(model.parameters())),
-                strict=True,
-            )
-        )
-        buffers = {name: value.clone() for name, value in model.named_buffers()}
-        found.append({"total": loss.detach(), **logs, **gradients, **buffers})
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter -= 0.01 * gradients[name]
-    return found
+from rewire.training.compiled import with_compiled_passes
+from rewire.training.replayed import Objective
 
 
 def assert_the_same(objective: Objective, make, data) -> None:
-    plain = two_steps(objective, make(), data)
-    compiled = two_steps(with_compiled_passes(objective, backend="aot_eager"), make(), data)
+    plain = steps(objective, make(), data)
+    compiled = steps(with_compiled_passes(objective, backend="aot_eager"), make(), data)
     for one, other in zip(plain, compiled, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():

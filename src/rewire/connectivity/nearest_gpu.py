@@ -112,6 +112,25 @@ def _around(sizes: tuple[int, ...], device: torch.device) -> _Around:
 
 
 @triton.jit
+def _nearer(
+    best, taken, index, exists, distance, theta, owner, ties: tl.constexpr,
+    seed, rank, source, start, outputs, vectors,
+):  # fmt: skip
+    """The best key and its entry, of the ones so far and those at `index` that are to be had.
+
+    A key is distance and tie in one number: the smallest is the entry to take.
+    """
+    FAR: tl.constexpr = 0x7FFF_FFFF_FFFF_FFFF
+    free = exists & (tl.load(theta + index, mask=exists, other=1.0) <= 0)
+    holder = tl.load(owner + index, mask=free, other=-1, volatile=True)
+    tie = _tie(ties, seed, rank, index, source - start, index - start, outputs, vectors)
+    key = tl.where(holder > rank, (distance << 32) | tie, FAR)
+    least = tl.min(key)
+    where = tl.min(tl.where(key == least, index, FAR))
+    return tl.minimum(least, best), tl.where(least < best, where, taken)
+
+
+@triton.jit
 def _tie(ties: tl.constexpr, seed, rank, index, source, inside, outputs, vectors):
     """Which of equally near entries comes first: the smallest of these, below 2³¹."""
     if ties == 1:  # first
@@ -143,7 +162,6 @@ def _ask(
         end = tl.load(ends + layer)
         outputs = tl.load(sizes + layer)
         fan_in = tl.load(vectors + layer)
-        # Distance and tie in one number: the smallest is the entry to take.
         best = tl.full((), FAR, tl.int64)
         taken = source
         at = 0
@@ -159,15 +177,11 @@ def _ask(
                 offset = tl.load(offsets + axis * width + lanes).to(tl.int64)
                 exists &= (centre + offset >= 0) & (centre + offset < size)
                 index += offset * stride
-            free = exists & (tl.load(theta + index, mask=exists, other=1.0) <= 0)
-            holder = tl.load(owner + index, mask=free, other=-1, volatile=True)
-            tie = _tie(TIES, seed, rank, index, source - start, index - start, outputs, fan_in)
-            key = (tl.load(lengths + lanes).to(tl.int64) << 32) | tie
-            key = tl.where(holder > rank, key, FAR)
-            least = tl.min(key)
-            where = tl.min(tl.where(key == least, index, FAR))
-            taken = tl.where(least < best, where, taken)
-            best = tl.minimum(least, best)
+            distance = tl.load(lengths + lanes).to(tl.int64)
+            best, taken = _nearer(
+                best, taken, index, exists, distance, theta, owner, TIES,
+                seed, rank, source, start, outputs, fan_in,
+            )  # fmt: skip
             at += BLOCK
             reach = tl.load(lengths + at, mask=at < width, other=0).to(tl.int64)
         if best == FAR:
@@ -181,14 +195,10 @@ def _ask(
                     stride = tl.load(strides + axis * layers + layer)
                     away = (index - start) // stride % size - (source - start) // stride % size
                     distance += away * away
-                free = exists & (tl.load(theta + index, mask=exists, other=1.0) <= 0)
-                holder = tl.load(owner + index, mask=free, other=-1, volatile=True)
-                tie = _tie(TIES, seed, rank, index, source - start, index - start, outputs, fan_in)
-                key = tl.where(holder > rank, (distance << 32) | tie, FAR)
-                least = tl.min(key)
-                where = tl.min(tl.where(key == least, index, FAR))
-                taken = tl.where(least < best, where, taken)
-                best = tl.minimum(least, best)
+                best, taken = _nearer(
+                    best, taken, index, exists, distance, theta, owner, TIES,
+                    seed, rank, source, start, outputs, fan_in,
+                )  # fmt: skip
                 begin += WIDE
         if best == FAR:
             asks = False  # the layer has no entry left

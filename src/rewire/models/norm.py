@@ -23,9 +23,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            attacked = x.is_cuda and x.requires_grad and self.affine
-            fixed = not (self.weight.requires_grad or self.bias.requires_grad)
-            if attacked and fixed and not torch.compiler.is_compiling():
+            learnt = self.affine and (self.weight.requires_grad or self.bias.requires_grad)
+            attacked = x.is_cuda and x.requires_grad and self.affine and not learnt
+            if attacked and not torch.compiler.is_compiling():
                 return _Evaluated.apply(x, self)
             return super().forward(x)
         with torch.no_grad():

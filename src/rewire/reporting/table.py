@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 from rewire.reporting.table_spec import TableSpec
@@ -89,18 +91,20 @@ class Table:
 
     def examined_on_few(self) -> dict[int, list[Cell]]:
         """Number of images → the robust accuracies that were examined on so few."""
-        found: dict[int, list[Cell]] = {}
-        for cell in self.cells:
-            if cell.examined is not None and cell.examined < ENOUGH_IMAGES:
-                found.setdefault(cell.examined, []).append(cell)
-        return found
+        return self._on_few(attrgetter("examined"), ENOUGH_IMAGES)
 
     def attacked_on_few(self) -> dict[int, list[Cell]]:
         """Number of images → the robust accuracies beside published ones of all test images."""
+        return self._on_few(attrgetter("attacked"), ALL_IMAGES)
+
+    def _on_few(
+        self, images_of: Callable[[Cell], int | None], enough: int
+    ) -> dict[int, list[Cell]]:
         found: dict[int, list[Cell]] = {}
         for cell in self.cells:
-            if cell.attacked is not None and cell.attacked < ALL_IMAGES:
-                found.setdefault(cell.attacked, []).append(cell)
+            images = images_of(cell)
+            if images is not None and images < enough:
+                found.setdefault(images, []).append(cell)
         return found
 
     def as_json(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from rewire.attacks.mode import attack_mode, full_float32
 from rewire.models.sparse import SparseNetwork
 from rewire.rng import generator
+from rewire.training.compiled import with_compiled_passes
 from rewire.training.lean import pl
 from rewire.training.optimiser import DecoupledSGD, step_schedule
-from rewire.training.replayed import Replayed
+from rewire.training.replayed import Objective, Replayed
 
 
 class SparseClassifier(pl.LightningModule):
@@ -25,8 +26,8 @@ class SparseClassifier(pl.LightningModule):
         objective: (model, x, y, generator=...) → loss and logs, with its options (ε, steps, ...).
         lr, momentum, weight_decay: see `DecoupledSGD`.
         seed: of the objective's random numbers (attack starts).
-        replayed: whether the objective's passes are recorded and replayed; for a GPU.
-        compiled: whether they are compiled before.
+        compiled: whether the objective's passes are compiled; for a GPU.
+        replayed: whether they are recorded and replayed; for a GPU.
     """
 
     def __init__(
@@ -38,15 +39,17 @@ class SparseClassifier(pl.LightningModule):
         momentum: float,
         weight_decay: float,
         seed: int,
-        replayed: bool = False,
         compiled: bool = False,
+        replayed: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
-        self.loss = self._on_fixed_weights
+        self.loss: Objective = self._on_fixed_weights
+        if compiled:
+            self.loss = with_compiled_passes(self.loss)
         if replayed:
-            self.loss = Replayed(self._on_fixed_weights, compiled=compiled)
+            self.loss = Replayed(self.loss)
         self.optimiser_options = {"lr": lr, "momentum": momentum, "decay": weight_decay}
         self.seed = seed
         self.latest: dict[str, Tensor] = {}  # of the last step; logged by a callback

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from rewire.errors import InputError
-from rewire.models.sparse import through
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 WARM_UPS = 3  # runs before a recording: libraries choose kernels and take memory in the first ones
@@ -28,12 +27,10 @@ class Replayed:
 
     Args:
         objective: (model, x, y, generator=...) → loss and logs.
-        compiled: whether `torch.compile` fuses what stands between convolutions first; the same
-            numbers but for rounding.
     """
 
-    def __init__(self, objective: Objective, *, compiled: bool = False) -> None:
-        self._objective = with_compiled_passes(objective) if compiled else objective
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
         self._recordings: dict[Any, _Recording] = {}
 
     def __call__(
@@ -43,29 +40,6 @@ class Replayed:
         if key not in self._recordings:
             self._recordings[key] = _Recording(self._objective, model, x, y, generator)
         return self._recordings[key].replay(x, y, generator)
-
-
-def with_compiled_passes(objective: Objective, *, backend: str = "inductor") -> Objective:
-    """The objective, its passes through a `SparseNetwork`'s modules compiled.
-
-    Only its own: the same network is judged by its modules.
-
-    Args:
-        objective: see `Replayed`.
-        backend: of `torch.compile`.
-    """
-    # What another training of this process left behind would count against dynamo's limit.
-    torch.compiler.reset()
-    compiled = torch.compile(through, fullgraph=True, dynamic=False, backend=backend)
-
-    def on_compiled(model, x, y, *, generator):
-        model.through = compiled
-        try:
-            return objective(model, x, y, generator=generator)
-        finally:
-            model.through = through
-
-    return on_compiled
 
 
 class _Recording:

@@ -154,8 +154,8 @@ def fit_network(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         seed=seed,
-        replayed=device.type == "cuda",
         compiled=engine == "compiled",
+        replayed=device.type == "cuda",
     )
     rewiring: Rewiring | FixedConnectivity
     if fixed:
