@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from rewire.data.augment import AUGMENTATIONS, crop, none, shift
+from rewire.data.augment import AUGMENTATIONS, crop, none, shift, whole_shift
 from rewire.errors import InputError
 from rewire.rng import generator
 
@@ -58,6 +58,37 @@ def test_shift_is_uniform_within_a_tenth_and_independent():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_whole_shift_equals_a_slow_loop(shape):
+    images = random_images(shape)
+    count, channels, height, width = shape
+    far_y, far_x = height // 10, width // 10
+    top, left, coin = torch.rand(3, count, generator=generator(3, "test"))
+    expected = torch.empty(shape)
+    for n in range(count):
+        down = int(top[n] * (2 * far_y + 1)) - far_y
+        right = int(left[n] * (2 * far_x + 1)) - far_x
+        for y in range(height):
+            for x in range(width):
+                from_x = width - 1 - x if coin[n] < 0.5 else x
+                row, column = (y + down, height), (from_x + right, width)
+                row, column = (min(max(at, 0), size - 1) for at, size in (row, column))
+                expected[n, :, y, x] = images[n, :, row, column]
+    assert torch.equal(whole_shift(images, generator=generator(3, "test")), expected)
+
+
+def test_whole_shift_keeps_images_as_sharp_as_they_are():
+    """`shift` blurs: neighbouring pixels of noise differ less after it."""
+    images = random_images((200, 3, 32, 32))
+
+    def contrast(x):
+        return x[:, :, 4:-4, 4:-4].diff(dim=3).square().mean()
+
+    shifted = {f: contrast(f(images, generator=generator(1, "test"))) for f in (shift, whole_shift)}
+    assert abs(shifted[whole_shift] / contrast(images) - 1) < 0.02
+    assert shifted[shift] < 0.6 * contrast(images)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_crop_equals_a_slow_loop(shape):
     images = random_images(shape)
     count, channels, height, width = shape
@@ -108,7 +139,7 @@ def test_every_augmentation_keeps_its_contract(name, shape):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("name", ["shift", "crop"])
+@pytest.mark.parametrize("name", ["shift", "whole_shift", "crop"])
 def test_random_augmentations_follow_the_generator(name):
     images = random_images((16, 3, 32, 32))
     results = [AUGMENTATIONS[name](images, generator=generator(s, "test")) for s in (1, 2)]
