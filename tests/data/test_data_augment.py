@@ -60,7 +60,7 @@ def test_shift_is_uniform_within_a_tenth_and_independent():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_whole_shift_equals_a_slow_loop(shape):
     images = random_images(shape)
-    count, channels, height, width = shape
+    count, _, height, width = shape
     far_y, far_x = height // 10, width // 10
     top, left, coin = torch.rand(3, count, generator=generator(3, "test"))
     expected = torch.empty(shape)

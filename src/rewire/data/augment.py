@@ -60,8 +60,8 @@ def shift(images: Tensor, *, generator: torch.Generator) -> Tensor:
 def whole_shift(images: Tensor, *, generator: torch.Generator) -> Tensor:
     """`shift` by whole pixels, up to 10 % of height and width (+-3 px at 32 px).
 
-    Between pixels `shift` takes weighted means and so blurs every training image, but no test image;
-    this one keeps them sharp. Arguments and result: see `Augmentation`.
+    Between pixels `shift` takes weighted means and so blurs every training image, but no test
+    image; this one keeps them sharp. Arguments and result: see `Augmentation`.
     """
     height, width = images.shape[2:]
     down, right, coin = _uniform(3, images, generator)

@@ -18,7 +18,8 @@ class ImageData(Section):
     train_size: All = Field(description="the first n after the split, class-balanced")
     test_size: All = Field(description="the first n, class-balanced as far as possible")
     augmentation: Literal["shift", "whole_shift", "crop", "none"] = Field(
-        description="shift as the reference's, whole_shift by whole pixels, crop: pad 4 and crop; all mirror"
+        description="shift as the reference's, whole_shift by whole pixels, crop: pad 4, crop; "
+        "all mirror"
     )
     dataset: str = Field("cifar10", description="which images")
     split: Literal["balanced", "first"] = Field("balanced", description="which are held out")
