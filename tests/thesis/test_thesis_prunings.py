@@ -142,6 +142,16 @@ def test_nothing_where_one_way_was_tried(source, tmp_path):
             False,
             "poorest strength, 2 more epochs at 0.003",
         ),
+        (
+            {
+                "name": "poorest",
+                "zero_vectors": 0.0,
+                "order": "strength",
+                "reestimate_batchnorm": True,
+            },
+            True,
+            "nothing, BatchNorm anew",
+        ),
     ],
 )
 def test_words(asked, numbers, expected):

@@ -94,7 +94,9 @@ def words(asked: Mapping[str, Any], *, numbers: bool) -> str:
     own = [value for option, value in asked.items() if option not in COMMON]
     choices = [value for value in own if isinstance(value, str)]
     values = [f"{value}" for value in own if numbers and not isinstance(value, str)]
-    parts = [" ".join([asked["name"], *values, *choices])]
+    # No vector at all: what training on or BatchNorm's new statistics do without any pruning.
+    nothing = numbers and asked.get("zero_vectors") == 0
+    parts = ["nothing" if nothing else " ".join([asked["name"], *values, *choices])]
     if asked["layers"] != "all":
         parts.append(f"{asked['layers']} layers")
     if asked["reestimate_batchnorm"]:
