@@ -153,7 +153,7 @@ def test_robust_accuracy_alone_is_behind_its_headline():
     )
     assert robust.text.startswith("Does robust accuracy reproduce? 3 numbers stand beside")
     assert robust.evidence == (
-        "For example robust (PGD-50, 10 restarts), unstructured: 12.0 [7.0, 19.8], "
+        "For example robust (published by PGD-50, 10 restarts), unstructured: 12.0 [7.0, 19.8], "
         "published 40.74, difference -28.7.",
     )
 
