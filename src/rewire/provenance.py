@@ -20,7 +20,7 @@ class Provenance(Record):
         sparse_engine: instructions of the compiled kernels; older files do not say.
         versions: of the libraries.
         commit: of the code; None outside a checkout.
-        seconds: of the work.
+        seconds: of the work, of all starts of a command that was stopped.
         arguments: of the command that did it, as far as they decide its result.
     """
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+
+from rewire.files import read_json
 
 TINY = [
     "profile=quick", "tracking=off", "model.width=0.08", "sparsity=0.9", "data.train_size=64",
@@ -40,3 +43,20 @@ def test_a_scheduler_sees_that_there_is_no_result_and_the_next_run_goes_on(tmp_p
         first = next(line for line in process.stdout if line.startswith("epoch"))
         process.kill()
     assert int(first.split()[1].split("/")[0]) >= 3
+
+
+def test_a_training_s_seconds_are_those_of_all_its_starts(tmp_path):
+    with start(tmp_path, "trainer.epochs=12") as process:
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                process.kill()
+                break
+    (begun,) = tmp_path.glob("quick/checkpoints/train-*/begun.json")
+    hour_ago = begun.stat().st_mtime - 3600
+    os.utime(begun, (hour_ago, hour_ago))
+    with start(tmp_path, "trainer.epochs=12") as process:
+        process.stdout.read()
+    assert process.returncode == 0
+    (made_by,) = tmp_path.glob("quick/train/*/provenance.json")
+    assert 3600 < read_json(made_by)["seconds"] < 3900
+    assert not begun.exists()

@@ -115,7 +115,8 @@ def test_a_specification_survives_parsing() -> None:
     untouched = copy.deepcopy(content)
     spec = parse_spec(content)
     assert content == untouched
-    assert [row.label for row in spec.rows] == ["clean", "robust (published by PGD-50, 10 restarts)"]
+    labels = [row.label for row in spec.rows]
+    assert labels == ["clean", "robust (published by PGD-50, 10 restarts)"]
 
 
 def test_a_row_may_have_its_own_tolerance() -> None:

@@ -200,10 +200,11 @@ def test_tables_show_the_dagger_until_the_ledger_is_another_one(output, tmp_path
 
     found, markdown = flags()
     assert found == [flag["reason"]]
-    assert f"- † {flag['reason']} (robust (published by PGD-50, 10 restarts), structured)." in markdown
+    row = "robust (published by PGD-50, 10 restarts)"
+    assert f"- † {flag['reason']} ({row}, structured)." in markdown
     ledger = output / "quick" / "evaluate" / name / "trained.npz"
     arrays = load_ledger(ledger)
     save_ledger(ledger, arrays | {"clean_correct": ~arrays["clean_correct"]})
     found, markdown = flags()
     assert found is None
-    assert "- Not audited: robust (published by PGD-50, 10 restarts), structured." in markdown
+    assert f"- Not audited: {row}, structured." in markdown

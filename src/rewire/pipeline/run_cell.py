@@ -20,6 +20,7 @@ from rewire.pipeline.lock import alone
 from rewire.pipeline.made import absent, arguments_of, hashes, made, refused
 from rewire.pipeline.partial_results import drop_parts
 from rewire.pipeline.provenance import provenance
+from rewire.pipeline.worked import begin, forget
 from rewire.provenance import PROVENANCE
 from rewire.tracking import track
 
@@ -65,16 +66,18 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
                 leftover.unlink()
             if config.force and not requeued():
                 drop_parts(folder)
+            earlier = begin(cell.kept, decided=cell.pieces())
             names = tracked(cell, work)
             write_text(folder / CONFIG, yaml.safe_dump(decided, sort_keys=True))
             made_by = provenance(
-                seconds=time.perf_counter() - started,
+                seconds=earlier + time.perf_counter() - started,
                 arguments=arguments_of(cell.overrides, cell.plain),
             )
             write_json(folder / PROVENANCE, made_by.as_json())
             write_manifest(folder, config=decided, names=[*names, CONFIG], code=code)
             drop_parts(folder)
     except BaseException:
+        forget(cell.kept)
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if it is still empty: nothing was written
         raise

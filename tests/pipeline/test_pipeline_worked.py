@@ -1,0 +1,59 @@
+"""Seconds of work over all starts: each until the last thing that it kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from rewire.pipeline.worked import BEGUN, begin, forget
+
+DECIDED = {"seed": 0}
+
+
+def at(path, seconds):
+    os.utime(path, (seconds, seconds))
+
+
+def test_stopped_starts_count_until_what_they_kept_last(tmp_path):
+    kept = tmp_path / "kept"
+    assert begin(kept, decided=DECIDED) == 0
+    at(kept / BEGUN, 1000)
+    for name, when in (("first", 1010), ("deep/second", 1060.5), ("third", 1030)):
+        (kept / name).parent.mkdir(exist_ok=True)
+        (kept / name).touch()
+        at(kept / name, when)
+    assert begin(kept, decided=DECIDED) == pytest.approx(60.5)
+    at(kept / BEGUN, 5000)
+    (kept / "first").touch()
+    at(kept / "first", 5100)
+    assert begin(kept, decided=DECIDED) == pytest.approx(160.5)
+    assert begin(kept, decided=DECIDED) == pytest.approx(160.5)  # it kept nothing
+
+
+def test_another_configuration_begins_anew(tmp_path):
+    begin(tmp_path, decided=DECIDED)
+    at(tmp_path / BEGUN, 1000)
+    (tmp_path / "state").touch()
+    at(tmp_path / "state", 1100)
+    assert begin(tmp_path, decided={"seed": 1}) == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"of": null}'])
+def test_a_damaged_note_counts_nothing(tmp_path, text):
+    (tmp_path / BEGUN).write_text(text)
+    assert begin(tmp_path, decided=DECIDED) == 0
+
+
+def test_a_note_alone_is_taken_back(tmp_path):
+    kept = tmp_path / "kept"
+    begin(kept, decided=DECIDED)
+    forget(kept)
+    assert not kept.exists()
+    forget(kept)
+    begin(kept, decided=DECIDED)
+    (kept / "state").touch()
+    forget(kept)
+    assert {path.name for path in kept.iterdir()} == {BEGUN, "state"}
+    shutil.rmtree(kept)
