@@ -16,7 +16,7 @@ from rewire.models.artifact import load_network, save_network
 from rewire.thesis import evaluate, prune, structure, train
 from rewire.thesis.prunings import NAME, prunings, words, write_prunings
 from rewire.thesis.report.charts import pruning_gallery
-from rewire.thesis.report.pruning_figure import Pruned, pruning_plot
+from rewire.thesis.report.pruning_figure import Pruned, look, pruning_plot
 
 CELL = "natural-s0.9-random-seed0"
 WAYS = (
@@ -174,16 +174,30 @@ def test_every_line_of_the_gallery_begins_at_the_trained_network():
     ]
 
 
-def test_the_picture_has_a_colour_for_each_network(tmp_path):
+def test_the_picture_has_a_panel_for_each_network_and_a_colour_for_each_family(tmp_path):
     def row(network, family, empty, accuracy):
         return Pruned(network, family, family, 0, 0, empty, accuracy)
 
     rows = [row("a", "as trained", 2, 80), row("a", "x", 10, 60), row("a", "x", 20, 40)]
-    rows += [row("b", "as trained", 5, 81), row("b", "x", 30, 70)]
+    rows += [row("b", "as trained", 5, 81), row("b", "y", 30, 70)]
     pixels = pruning_plot(rows, path=tmp_path / "one.png")
     again = pruning_plot(rows, path=tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     assert np.array_equal(pixels, again)
     read = (255 * imread(tmp_path / "one.png")[..., :3]).round().astype(np.uint8)
-    for colour in ((0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00)):
-        assert (read == colour).all(-1).sum() > 50
+    left = np.arange(read.shape[1]) < read.shape[1] // 2
+    panels = read[: read.shape[0] * 2 // 3]  # without the legend
+    for colour, side in (((0x00, 0x72, 0xB2), left), ((0xE6, 0x9F, 0x00), ~left)):
+        drawn = (panels == colour).all(-1)
+        assert drawn[:, side].sum() > 50
+        assert not drawn[:, ~side].any()
+
+
+def test_networks_and_families_may_be_many(tmp_path):
+    """Thirteen of each: none shares both colour and marker with another."""
+    rows = [Pruned(f"n{i}", "as trained", "as trained", 0, 0, i, 80) for i in range(13)]
+    rows += [Pruned(f"n{i}", f"w{i}", f"w{i}", 0, 0, i + 5, 70) for i in range(13)]
+    pixels = pruning_plot(rows, path=tmp_path / "many.png")
+    assert pixels.shape[1] == 1000
+    looks = {(look(i)["color"], look(i)["marker"]) for i in range(13)}
+    assert len(looks) == 13

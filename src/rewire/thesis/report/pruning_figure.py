@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rewire.reporting.canvas import BARS, new_figure, save_figure
 
 AS_TRAINED = "as trained"
-COLOURS = (*BARS, "#000000", "#999999", "#8c564b", "#7f6fb0")
-MARKERS = "osD^vPX*<>dph8"
+COLOURS = (*BARS, "#999999", "#8c564b", "#7f6fb0")
+MARKERS = "sD^vPX*<>dph8"  # as many as colours and more: no two families look alike
+ACROSS, WIDTH = 4, 250  # panels beside each other, and pixels of each
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Pruned:
 
 
 def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
-    """Draw one colour per network and one marker per family of ways, and write it as a PNG.
+    """Draw one panel per network and in it one line per family of ways, and write it as a PNG.
 
-    Points of a family are joined. The same bytes every time.
+    Every line begins at the trained network. The same bytes every time.
 
     Args:
         rows: at least one.
@@ -49,34 +51,43 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
     Returns:
         The figure as uint8 RGB (height, width, 3).
     """
-    figure = new_figure(860, 520, layout="constrained")
-    axes = figure.add_subplot()
     networks = list(dict.fromkeys(row.network for row in rows))
-    families = list(dict.fromkeys(row.family for row in rows))
-
-    def place(row: Pruned) -> tuple[int, int]:
-        return networks.index(row.network), families.index(row.family)
-
-    for (network, family), group in groupby(sorted(rows, key=place), key=place):
-        points = sorted((row.zero_vectors, row.accuracy) for row in group)
-        axes.plot(
-            *zip(*points, strict=True),
-            color=COLOURS[network % len(COLOURS)],
-            marker=MARKERS[family % len(MARKERS)],
-            linestyle="-" if len(points) > 1 else "none",
-            linewidth=1,
-            markersize=7,
-        )
-    colours = [
-        axes.plot([], [], color=COLOURS[i % len(COLOURS)], linewidth=3, label=name)[0]
-        for i, name in enumerate(networks)
-    ]
-    shapes = [
-        axes.plot([], [], "k", linestyle="none", marker=MARKERS[i % len(MARKERS)], label=name)[0]
-        for i, name in enumerate(families)
-    ]
-    axes.set_xlabel("zero vectors, %")
-    axes.set_ylabel("clean accuracy, %")
-    axes.grid(alpha=0.3)
-    figure.legend(handles=[*colours, *shapes], loc="outside right upper", fontsize=8)
+    families = list(dict.fromkeys(row.family for row in rows if row.family != AS_TRAINED))
+    across = min(ACROSS, len(networks))
+    down = math.ceil(len(networks) / across)
+    height = 190 * down + 18 * math.ceil(len(families) / 2) + 50
+    figure = new_figure(max(WIDTH * across, 560), height, layout="constrained")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
+    for panel in panels[len(networks) :]:
+        panel.axis("off")
+    for panel, network in zip(panels, networks, strict=False):
+        ways: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            if row.network == network:
+                ways.setdefault(row.family, []).append((row.zero_vectors, row.accuracy))
+        trained = ways.pop(AS_TRAINED, [])
+        for family, points in ways.items():
+            line = zip(*trained, *sorted(points), strict=True)
+            panel.plot(*line, linewidth=1, **look(families.index(family)))
+        panel.plot(*zip(*trained, strict=True), "ko", zorder=3)
+        panel.set_title(network, fontsize=8)
+        panel.grid(alpha=0.3)
+    for panel in panels[: len(networks)][-across:]:  # the lowest of every column
+        panel.set_xlabel("zero vectors, %")
+        panel.tick_params(labelbottom=True)
+    for panel in panels[::across]:
+        panel.set_ylabel("clean accuracy, %")
+    handles = [panels[0].plot([], [], "ko", label=AS_TRAINED)[0]]
+    for number, family in enumerate(families):
+        handles += panels[0].plot([], [], linewidth=1, label=family, **look(number))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
     return save_figure(figure, path)
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and marker of the family of that number."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 6,
+    }
