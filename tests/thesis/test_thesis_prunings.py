@@ -195,8 +195,10 @@ def test_the_picture_has_a_panel_for_each_network_and_a_colour_for_each_family(t
 
 def test_networks_and_families_may_be_many(tmp_path):
     """Thirteen of each: none shares both colour and marker with another."""
-    rows = [Pruned(f"n{i}", "as trained", "as trained", 0, 0, i, 80) for i in range(13)]
-    rows += [Pruned(f"n{i}", f"w{i}", f"w{i}", 0, 0, i + 5, 70) for i in range(13)]
+    rows = []
+    for i in range(13):
+        rows.append(Pruned(f"n{i}", "as trained", "as trained", 0, 0, i, 80))
+        rows.append(Pruned(f"n{i}", f"w{i}", f"w{i}", 0, 0, i + 5, 70))
     pixels = pruning_plot(rows, path=tmp_path / "many.png")
     assert pixels.shape[1] == 1000
     looks = {(look(i)["color"], look(i)["marker"]) for i in range(13)}

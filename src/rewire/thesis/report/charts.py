@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 
 from rewire.reporting.html.charts import Seeds, line
 from rewire.reporting.html.model import Chart, Gallery, Group, Panel, Series
 from rewire.thesis.metrics import Examination
-from rewire.thesis.report.pruning_figure import Pruned
+from rewire.thesis.report.pruning_figure import Pruned, by_family
 
 DENSITY = "density_"
 SWEEPS = {  # check of the examination → what it varies, in words and as label of the axis
@@ -69,14 +68,10 @@ def pruning_gallery(found: Iterable[Pruned]) -> Gallery:
     Every line begins at the network as it was trained.
     """
     groups = []
-    for network, rows in groupby(found, key=lambda one: one.network):
-        trained, *ways = rows
-        families: dict[str, list[Pruned]] = {}
-        for one in ways:
-            families.setdefault(one.family, [trained]).append(one)
+    for network, _, lines in by_family(found):
         series = tuple(
             Series(family, tuple(p.zero_vectors for p in points), tuple(p.accuracy for p in points))
-            for family, points in families.items()
+            for family, points in lines.items()
         )
         chart = Chart(
             "clean accuracy over zero vectors", "zero vectors, %", "clean accuracy, %", series

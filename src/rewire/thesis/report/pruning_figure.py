@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,32 @@ class Pruned:
     accuracy: float
 
 
+def by_family(rows: Iterable[Pruned]) -> Iterator[tuple[str, Pruned, dict[str, list[Pruned]]]]:
+    """Every network, as trained, and its ways by family: lines that begin at the trained network.
+
+    Args:
+        rows: one network after the other, each first as trained, then by zero vectors.
+    """
+    for network, group in groupby(rows, key=lambda row: row.network):
+        trained, *ways = group
+        lines: dict[str, list[Pruned]] = {}
+        for one in ways:
+            lines.setdefault(one.family, [trained]).append(one)
+        yield network, trained, lines
+
+
 def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
     """Draw one panel per network and in it one line per family of ways, and write it as a PNG.
 
     Every line begins at the trained network. The same bytes every time.
 
     Args:
-        rows: at least one.
+        rows: as `by_family` takes them; at least one.
 
     Returns:
         The figure as uint8 RGB (height, width, 3).
     """
-    networks = list(dict.fromkeys(row.network for row in rows))
+    networks = list(by_family(rows))
     families = list(dict.fromkeys(row.family for row in rows if row.family != AS_TRAINED))
     across = min(ACROSS, len(networks))
     down = math.ceil(len(networks) / across)
@@ -60,16 +75,11 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
     for panel in panels[len(networks) :]:
         panel.axis("off")
-    for panel, network in zip(panels, networks, strict=False):
-        ways: dict[str, list[tuple[float, float]]] = {}
-        for row in rows:
-            if row.network == network:
-                ways.setdefault(row.family, []).append((row.zero_vectors, row.accuracy))
-        trained = ways.pop(AS_TRAINED, [])
-        for family, points in ways.items():
-            line = zip(*trained, *sorted(points), strict=True)
-            panel.plot(*line, linewidth=1, **look(families.index(family)))
-        panel.plot(*zip(*trained, strict=True), "ko", zorder=3)
+    for panel, (network, trained, lines) in zip(panels, networks, strict=False):
+        for family, points in lines.items():
+            places = [(one.zero_vectors, one.accuracy) for one in points]
+            panel.plot(*zip(*places, strict=True), linewidth=1, **look(families.index(family)))
+        panel.plot(trained.zero_vectors, trained.accuracy, "ko", zorder=3)
         panel.set_title(network, fontsize=8)
         panel.grid(alpha=0.3)
     for panel in panels[: len(networks)][-across:]:  # the lowest of every column
