@@ -99,6 +99,8 @@ def test_the_time_left_follows_what_the_stages_take_here(monkeypatch, capsys):
     slowness = sum(progress.took.values()) / (usual(names[0]) + usual(names[1]))
     assert progress.seconds_left() == slowness * usual("tables")
     assert "at most about" in capsys.readouterr().out.splitlines()[-1]
+    monkeypatch.setattr(progress, "seconds_left", lambda: 20.0)
+    assert progress.line() == "stage 4 of 4, less than a minute left"
 
 
 def test_at_another_scale_it_promises_nothing_before_a_stage_has_run(capsys):

@@ -111,8 +111,11 @@ class Progress(logging.Handler):
         seconds = self.seconds_left()
         if seconds is None:
             return text
+        left = about(seconds)
         # What did not change is found out when it is its turn.
-        return f"{text}, {'' if all(self.seen.values()) else 'at most '}{about(seconds)} left"
+        if not all(self.seen.values()) and left.startswith("about"):
+            left = f"at most {left}"
+        return f"{text}, {left} left"
 
     def seconds_left(self) -> float | None:
         """For the stage that runs and those that DVC has not come to; None if nothing is known."""
