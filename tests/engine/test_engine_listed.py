@@ -240,6 +240,32 @@ def test_no_entry_that_its_velocity_connects_is_missed(build, momentum, decay):
     assert 0.1 * size < len(revived) < 0.99 * size
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99, 0.999])
+def test_velocities_at_rest_among_the_smallest_numbers_have_the_same_bits(build, momentum):
+    """A product of the smallest numbers is rounded to a whole number of them, often to itself."""
+    smallest = np.arange(-700, 701).astype(np.int32)
+    velocity = np.where(smallest < 0, -smallest | np.int32(-(2**31)), smallest).view(np.float32)
+    velocity = np.tile(np.append(velocity, [np.float32(-0.0), 1e-37, -1e-38, 3e-3]), 3)
+    velocity = velocity.astype(np.float32)
+    theta = -np.repeat(np.array([0.5, 1e-37, 1e-44], np.float32), len(velocity) // 3)
+    keeps = [1 - 5e-4 * factor for factor in (1, 0.1) for _ in range(40)]
+    right = velocity.copy()
+    for _ in keeps:
+        right = right * np.float32(momentum)
+    path = literal_steps(theta, velocity, momentum=momentum, keeps=keeps)
+    dormant = path[-1] <= 0  # the others may be connected on the way
+    ours, speed = torch.from_numpy(theta.copy()), torch.from_numpy(velocity.copy())
+    listed = ListedSteps(ours, speed, momentum=momentum, smallest_keep=1 - 5e-4)
+    nothing = torch.empty(0, dtype=torch.int64)
+    for keep in keeps:
+        listed.step(nothing, torch.empty(0), keep=keep, rate=0.1)
+    listed.settle()
+    assert dormant.mean() > 0.6
+    same = ours.numpy().view(np.int32) == path[-1].view(np.int32)
+    assert same[dormant].all()
+    assert (speed.numpy().view(np.int32) == right.view(np.int32))[dormant].all()
+
+
 def test_a_dormant_entry_that_is_connected_anew_keeps_the_velocity_of_its_missed_steps(build):
     theta, velocity = torch.tensor([-5.0, 1.0]), torch.tensor([0.5, 0.0])
     listed = ListedSteps(theta, velocity, momentum=0.5, smallest_keep=1.0)
