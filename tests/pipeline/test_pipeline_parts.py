@@ -43,15 +43,18 @@ def test_a_damaged_piece_is_computed_again(tmp_path):
     assert calls == ["a", "b", "b"]
 
 
-def test_pieces_of_another_configuration_are_discarded_and_that_is_said(tmp_path, capsys):
+def test_pieces_of_another_configuration_stay_and_that_is_said(tmp_path, capsys):
     folder, calls = tmp_path / "quick" / "noise" / "cell", []
     with pytest.raises(KeyboardInterrupt):
         stage(folder, calls, decided={"seed": 0}, stop_at="b")
     stage(folder, calls, decided={"seed": 1})
     assert calls == ["a", "a", "b"]
     said = capsys.readouterr().out
-    assert "pieces of another configuration (seed was 0, is 1) are discarded: " in said
-    assert len(list(kept_folder(folder).iterdir())) == 1
+    assert "pieces of another configuration (seed was 0, is 1) are not used and stay in " in said
+    stage(folder, calls, decided={"seed": 0})  # their time has come again
+    assert calls == ["a", "a", "b", "b"]
+    drop_parts(folder)
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_cells_and_stages_do_not_share_pieces(tmp_path):

@@ -32,15 +32,30 @@ def test_stopped_starts_count_until_what_they_kept_last(tmp_path):
     assert begin(kept, decided=DECIDED) == pytest.approx(160.5)  # it kept nothing
 
 
-def test_another_configuration_begins_anew(tmp_path):
+def test_every_configuration_has_seconds_of_its_own(tmp_path):
     begin(tmp_path, decided=DECIDED)
     at(tmp_path / BEGUN, 1000)
     (tmp_path / "state").touch()
     at(tmp_path / "state", 1100)
     assert begin(tmp_path, decided={"seed": 1}) == 0
+    at(tmp_path / BEGUN, 2000)
+    at(tmp_path / "state", 2010)
+    assert begin(tmp_path, decided=DECIDED) == pytest.approx(100)
+    assert begin(tmp_path, decided={"seed": 1}) == pytest.approx(10)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"of": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"of": null}',
+        '{"of": "a", "seconds": 3}',
+        '{"of": "a", "seconds": {"a": "b"}}',
+    ],
+)
 def test_a_damaged_note_counts_nothing(tmp_path, text):
     (tmp_path / BEGUN).write_text(text)
     assert begin(tmp_path, decided=DECIDED) == 0

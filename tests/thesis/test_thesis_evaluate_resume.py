@@ -190,7 +190,7 @@ def test_force_and_other_code_begin_the_ledger_anew(output, monkeypatch, capsys)
     capsys.readouterr()
     assert attacked(stop_at=3) == 3
     said = capsys.readouterr().out
-    assert "pieces of other code (attacks/pgd.py) are discarded: " in said
+    assert "pieces of other code (attacks/pgd.py) are not used and stay in " in said
     assert attacked("force=true") == 6
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same job, queued again, goes on
     assert attacked("force=true", stop_at=4) == 4

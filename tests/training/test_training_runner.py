@@ -191,15 +191,32 @@ CODE = {"training/runner.py": "1", "rng.py": "1"}
         ),
     ],
 )
-def test_a_state_of_something_else_is_discarded_and_that_is_said(
+def test_a_state_of_something_else_is_set_aside_and_found_again(
     tmp_path, uninterrupted, capsys, before, now, why
 ):
+    other = changed(**before)
     with pytest.raises(RuntimeError, match="power cut"):
-        run(changed(**before), tmp_path, report=Stop(2, RuntimeError("power cut")))
+        run(other, tmp_path, report=Stop(2, RuntimeError("power cut")))
     lines = []
     assert_equal(run(changed(**now), tmp_path, report=lines.append), uninterrupted)
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
-    assert f"last.ckpt' is of {why}: the training starts anew" in capsys.readouterr().out
+    (aside,) = tmp_path.glob("aside-*")
+    said = capsys.readouterr().out
+    assert f"last.ckpt' is of {why} and is set aside in '{aside}': the training starts anew" in said
+    lines.clear()
+    run(other, tmp_path, report=lines.append)
+    assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
+    assert f"the training goes on from the state in '{aside}'" in capsys.readouterr().out
+
+
+def test_a_state_of_nobody_knows_what_is_deleted(tmp_path, uninterrupted, capsys):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(CONFIG, tmp_path, report=Stop(2, RuntimeError("power cut")))
+    (tmp_path / "config.json").write_text("{")
+    assert_equal(run(CONFIG, tmp_path), uninterrupted)
+    why = "of a configuration that is not recorded: the training starts anew"
+    assert why in capsys.readouterr().out
+    assert not list(tmp_path.glob("aside-*"))
 
 
 def test_where_data_lie_and_how_it_is_computed_discard_no_state(tmp_path, uninterrupted, capsys):

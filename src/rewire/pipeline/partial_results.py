@@ -28,10 +28,11 @@ def parts(folder: Path, *, decided: Mapping[str, Any]) -> Iterator[Part]:
 
     Args:
         folder: the cell's folder, OUTPUT/PROFILE/STAGE/CELL.
-        decided: everything that decides the pieces, the code too; others are discarded, and said.
+        decided: everything that decides the pieces, the code too; others stay unused,
+            and that is said.
     """
     current = kept_folder(folder) / fingerprint(decided)[:16]
-    discard_others(current, decided)
+    tell_others(current, decided)
 
     def part(name: str, compute: Callable[[], Any]) -> Any:
         path = current / f"{name}.json"
@@ -57,8 +58,8 @@ def piece(part: Part, name: str, compute: Callable[[], T], kind: type[T]) -> T:
     return values.validate_python(part(name, plain))
 
 
-def discard_others(current: Path, decided: Mapping[str, Any]) -> None:
-    """Delete the pieces beside the folder `current` and say what they were of."""
+def tell_others(current: Path, decided: Mapping[str, Any]) -> None:
+    """Say what other pieces beside the folder `current` are of: their time may come again."""
     for other in sorted(current.parent.glob("*/")):
         if other == current:
             continue
@@ -66,8 +67,7 @@ def discard_others(current: Path, decided: Mapping[str, Any]) -> None:
             why = what_differs(read_json(other / DECIDED), decided)
         except (InputError, AttributeError, TypeError):
             why = "an earlier version"
-        print(f"pieces of {why} are discarded: '{other}'", flush=True)
-        shutil.rmtree(other, ignore_errors=True)
+        print(f"pieces of {why} are not used and stay in '{other}'", flush=True)
 
 
 def kept_folder(folder: Path) -> Path:

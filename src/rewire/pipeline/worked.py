@@ -21,18 +21,17 @@ def begin(kept: Path, *, decided: Mapping[str, Any]) -> float:
 
     Args:
         kept: folder of what a stopped run goes on from.
-        decided: what decides the result; of another one nothing is gone on from, or counted.
+        decided: what decides the result; what another one was worked on counts for that one.
     """
-    note = kept / BEGUN
-    of = fingerprint(decided)
-    seconds = 0.0
-    with contextlib.suppress(InputError, KeyError, TypeError):  # not there, or damaged
-        earlier = read_json(note)
-        if earlier["of"] == of:
-            last = max(path.stat().st_mtime for path in kept.rglob("*") if path.is_file())
-            seconds = float(earlier["seconds"]) + last - note.stat().st_mtime
-    write_json(note, {"of": of, "seconds": seconds})
-    return seconds
+    note, of = kept / BEGUN, fingerprint(decided)
+    seconds: dict[str, float] = {}  # by what decides the result
+    with contextlib.suppress(InputError, KeyError, TypeError, ValueError, AttributeError):
+        earlier = read_json(note)  # not there, or damaged
+        last = max(path.stat().st_mtime for path in kept.rglob("*") if path.is_file())
+        seconds = {key: float(value) for key, value in earlier["seconds"].items()}
+        seconds[earlier["of"]] += last - note.stat().st_mtime
+    write_json(note, {"of": of, "seconds": {of: 0.0} | seconds})
+    return seconds.get(of, 0.0)
 
 
 def forget(kept: Path) -> None:

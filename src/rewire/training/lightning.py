@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from rewire.errors import InputError
-from rewire.files import read_json, writable_folder, write_json
-from rewire.identity import what_differs
+from rewire.files import writable_folder
 from rewire.progress import watched
-from rewire.training.checkpoint import AtomicCheckpoints, is_whole
+from rewire.training.checkpoint import AtomicCheckpoints
 from rewire.training.lean import pl
+from rewire.training.resume import resumable
 
 
 def fit(
@@ -89,31 +88,6 @@ def fit(
         # Lightning would leave with 0, as if there were a result.
         raise SystemExit(128 + signal.SIGTERM) from None
     return trainer
-
-
-def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if it belongs to this configuration and code.
-
-    One that does not, or is damaged, is deleted, and that is said.
-    """
-    marker, state = checkpoints / "config.json", checkpoints / "last.ckpt"
-    if state.is_file():
-        why = what_is_other(marker, state_of) or ("" if is_whole(state) else "damaged")
-        if not why:
-            return state
-        print(f"the training state '{state}' is {why}: the training starts anew", flush=True)
-        state.unlink()
-    write_json(marker, dict(state_of))
-    return None
-
-
-def what_is_other(marker: Path, state_of: Mapping[str, Any]) -> str:
-    """What the state beside `marker` is of, if not of this configuration and code; else empty."""
-    try:
-        differs = what_differs(read_json(marker), state_of)
-    except (InputError, AttributeError, TypeError):  # missing or damaged
-        differs = "a configuration that is not recorded"
-    return differs and f"of {differs}"
 
 
 def quiet_lightning() -> None:

@@ -1,0 +1,67 @@
+"""Which state a training goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rewire.errors import InputError
+from rewire.files import fingerprint, read_json, write_json
+from rewire.identity import what_differs
+from rewire.training.checkpoint import is_whole
+
+STATE, MARKER = "last.ckpt", "config.json"  # and what it is of
+
+
+def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
+    """The state to go on from: one of this configuration and code.
+
+    Hours may be in one of others: it is set aside, and found again when configuration and code are
+    its own once more. What is damaged, or of nobody knows what, is deleted. All of it is said.
+
+    Args:
+        checkpoints: folder of the training's states; notes there what the next ones are of.
+        state_of: configuration and code, as plain values.
+    """
+    state = checkpoints / STATE
+    if state.is_file():
+        other = what_is_other(checkpoints, state_of)
+        if is_whole(state) and not other:
+            return state
+        said = f"the training state '{state}' is {other or 'damaged'}"
+        if aside := set_aside(checkpoints):
+            said += f" and is set aside in '{aside}'"
+        print(f"{said}: the training starts anew", flush=True)
+    write_json(checkpoints / MARKER, dict(state_of))
+    for aside in sorted(checkpoints.glob("aside-*")):
+        if not what_is_other(aside, state_of) and is_whole(aside / STATE):
+            print(f"the training goes on from the state in '{aside}'", flush=True)
+            (aside / STATE).replace(state)
+            return state
+    return None
+
+
+def set_aside(checkpoints: Path) -> Path | None:
+    """Move the state into a folder of its own, with what it is of; None: it is of no use."""
+    state = checkpoints / STATE
+    try:
+        mark = read_json(checkpoints / MARKER)
+    except InputError:
+        mark = None
+    if mark is None or not is_whole(state):
+        state.unlink()
+        return None
+    aside = checkpoints / f"aside-{fingerprint(mark)[:16]}"
+    write_json(aside / MARKER, mark)
+    state.replace(aside / STATE)
+    return aside
+
+
+def what_is_other(folder: Path, state_of: Mapping[str, Any]) -> str:
+    """What the state in `folder` is of, if not of this configuration and code; else empty."""
+    try:
+        differs = what_differs(read_json(folder / MARKER), state_of)
+    except (InputError, AttributeError, TypeError):  # missing or damaged
+        differs = "a configuration that is not recorded"
+    return differs and f"of {differs}"
