@@ -24,21 +24,23 @@ def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
         checkpoints: folder of the training's states; notes there what the next ones are of.
         state_of: configuration and code, as plain values.
     """
-    state = checkpoints / STATE
+    state, why = checkpoints / STATE, ""
     if state.is_file():
         other = what_is_other(checkpoints, state_of)
         if is_whole(state) and not other:
             return state
-        said = f"the training state '{state}' is {other or 'damaged'}"
+        why = f"the training state '{state}' is {other or 'damaged'}"
         if aside := set_aside(checkpoints):
-            said += f" and is set aside in '{aside}'"
-        print(f"{said}: the training starts anew", flush=True)
+            why += f" and is set aside in '{aside}'"
+        why += ": "
     write_json(checkpoints / MARKER, dict(state_of))
     for aside in sorted(checkpoints.glob("aside-*")):
         if not what_is_other(aside, state_of) and is_whole(aside / STATE):
-            print(f"the training goes on from the state in '{aside}'", flush=True)
             (aside / STATE).replace(state)
+            print(f"{why}the training goes on from the state in '{aside}'", flush=True)
             return state
+    if why:
+        print(f"{why}the training starts anew", flush=True)
     return None
 
 
