@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rewire.files import read_json
 from rewire.models.artifact import load_network, save_network
 from rewire.thesis import evaluate, prune, structure, train
 from rewire.thesis.prunings import NAME, prunings, words, write_prunings
+from rewire.thesis.report import pruning_figure
 from rewire.thesis.report.charts import pruning_gallery
 from rewire.thesis.report.pruning_figure import Pruned, look, pruning_plot
 
@@ -203,3 +205,20 @@ def test_networks_and_families_may_be_many(tmp_path):
     assert pixels.shape[1] == 1000
     looks = {(look(i)["color"], look(i)["marker"]) for i in range(13)}
     assert len(looks) == 13
+
+
+def test_long_names_do_not_run_into_each_other(tmp_path, monkeypatch):
+    names = [f"natural-s0.99-weighted-seed{i}-decay-times-rate" for i in range(4)]
+    rows = [Pruned(name, "as trained", "as trained", 0, 0, 5, 80) for name in names]
+    drawn, save_figure = [], pruning_figure.save_figure
+
+    def kept(figure, path):
+        drawn.append(figure)
+        return save_figure(figure, path)
+
+    monkeypatch.setattr(pruning_figure, "save_figure", kept)
+    pruning_plot(rows, path=tmp_path / "long.png")
+    titles = [panel.title for panel in drawn[0].axes]
+    assert ["".join(title.get_text().split("\n")) for title in titles] == names
+    edges = [title.get_window_extent() for title in titles]
+    assert all(one.x1 < next_one.x0 for one, next_one in pairwise(edges))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +18,7 @@ AS_TRAINED = "as trained"
 COLOURS = (*BARS, "#999999", "#8c564b", "#7f6fb0")
 MARKERS = "sD^vPX*<>dph8"  # as many as colours and more: no two families look alike
 ACROSS, WIDTH = 4, 250  # panels beside each other, and pixels of each
+TITLE = 34  # characters that are as wide as a panel
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def pruning_plot(rows: Sequence[Pruned], *, path: str | Path) -> np.ndarray:
             places = [(one.zero_vectors, one.accuracy) for one in points]
             panel.plot(*zip(*places, strict=True), linewidth=1, **look(families.index(family)))
         panel.plot(trained.zero_vectors, trained.accuracy, "ko", zorder=3)
-        panel.set_title(network, fontsize=8)
+        panel.set_title(textwrap.fill(network, TITLE), fontsize=8)
         panel.grid(alpha=0.3)
     for panel in panels[: len(networks)][-across:]:  # the lowest of every column
         panel.set_xlabel("zero vectors, %")
