@@ -19,6 +19,7 @@ from rewire.attacks.universal import (
     apply_noise,
 )
 from rewire.errors import InputError
+from rewire.models.dense import DenseNetwork, build_dense
 
 PIXELS = 784
 PAIRS = [(3, 0.25), (2, 0.25), (1, 0.15), (5, 0.35), (8, 0.2)]
@@ -286,3 +287,22 @@ def test_apply_noise_as_single_pixels():
         apply_noise(x, noise, evaluation="E3")
     with pytest.raises(InputError, match=r"Allowed: \(784,\)"):
         apply_noise(x, noise[:, :700])
+
+
+@pytest.mark.parametrize("name", ["ann", "cnn"])
+def test_the_articles_networks_cast_their_weights_once(name, monkeypatch):
+    model = build_dense(name, seed=0, width=0.1)
+    casts = []
+    original = DenseNetwork.materialised
+
+    def spy(self, **kwargs):
+        casts.append(torch.is_autocast_enabled("cpu"))
+        return original(self, **kwargs)
+
+    monkeypatch.setattr(DenseNetwork, "materialised", spy)
+    found = make_noise(model, batches(3), pairs=PAIRS[:2], steps=3, precision="bf16-mixed")
+    assert casts == [True]
+    monkeypatch.delattr(DenseNetwork, "materialised")
+    anew = make_noise(model, batches(3), pairs=PAIRS[:2], steps=3, precision="bf16-mixed")
+    assert torch.equal(found, anew)
+    assert found.abs().max() > 0

@@ -236,6 +236,84 @@ def test_no_images():
     assert build_dense("cnn", seed=0, width=0.1)(torch.zeros(0, 784)).shape == (0, 10)
 
 
+# Weights for many passes.
+
+
+def weight_types(model, monkeypatch):
+    """The type of the weight of every product and convolution of one pass, in order."""
+    seen = []
+    for name in ("linear", "conv2d"):
+        original = getattr(torch.nn.functional, name)
+
+        def spy(x, weight, *args, original=original, **kwargs):
+            seen.append(weight.dtype)
+            return original(x, weight, *args, **kwargs)
+
+        monkeypatch.setattr(torch.nn.functional, name, spy)
+    model(images(2))
+    monkeypatch.undo()
+    return seen
+
+
+@pytest.mark.parametrize("name", ["ann", "cnn"])
+def test_weights_are_cast_once_under_autocast_and_compute_the_same(name, monkeypatch):
+    model, x = build_dense(name, seed=0, width=0.1), images(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        anew = model(x)
+        with model.materialised():
+            types = weight_types(model, monkeypatch)
+            assert types == [torch.bfloat16] * (len(types) - 1) + [torch.float32]
+            assert torch.equal(model(x), anew)
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.mul_(2)
+            assert not torch.equal(model(x), anew)  # of the output layer, which is not cast
+            model.output.load_state_dict(build_dense(name, seed=0, width=0.1).output.state_dict())
+            assert torch.equal(model(x), anew)  # the others stay as they were
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert set(weight_types(model, monkeypatch)) == {torch.float32}
+        assert not torch.equal(model(x), anew)
+
+
+def test_without_autocast_weights_are_the_layers_own():
+    model, x = build_dense("cnn", seed=0, width=0.1), images(2)
+    with model.materialised(detach=True), torch.no_grad():
+        before = model(x)
+        for weight in model.matrices().values():
+            weight.mul_(1.5)
+        assert not torch.equal(model(x), before)
+
+
+def test_weights_keep_their_graph_unless_detached():
+    model, x = build_dense("cnn", seed=0, width=0.1), images(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(x).square().sum().backward()
+        gradients = [p.grad.clone() for p in model.parameters()]
+        model.zero_grad()
+        with model.materialised():
+            with model.materialised(detach=True):
+                model(x).square().sum().backward()
+                assert all((p.grad is None) != ("output" in n) for n, p in model.named_parameters())
+                model.zero_grad()
+            model(x).square().sum().backward()
+    for parameter, expected in zip(model.parameters(), gradients, strict=True):
+        assert torch.equal(parameter.grad, expected)
+
+
+def test_cast_weights_are_let_go_after_an_exception():
+    model, x = build_dense("cnn", seed=0, width=0.1), images(2)
+    expected = model(x)
+
+    def fail():
+        with torch.autocast("cpu", dtype=torch.bfloat16), model.materialised(detach=True):
+            assert not torch.equal(model(x), expected)
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert torch.equal(model(x), expected)
+
+
 # Dropout.
 
 
