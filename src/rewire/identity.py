@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from rewire.errors import InputError
+from rewire.files import read_json
 
 NEUTRAL = (
     "data.root",
@@ -103,6 +107,14 @@ def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if options:
         said.append(f"another configuration ({listed(options)})")
     return " and ".join(filter(None, said))
+
+
+def differs_from(record: Path, now: Mapping[str, Any]) -> str:
+    """`what_differs` of what was written down in a file; what is missing or damaged differs."""
+    try:
+        return what_differs(read_json(record), now)
+    except (InputError, AttributeError, TypeError):
+        return "a configuration that is not recorded"
 
 
 def listed(items: list[str], *, most: int = 4) -> str:

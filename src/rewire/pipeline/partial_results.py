@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from rewire.errors import InputError
 from rewire.files import fingerprint, read_json, write_json
-from rewire.identity import what_differs
+from rewire.identity import differs_from
 
 Part = Callable[[str, Callable[[], Any]], Any]
 """(name, compute) → what `compute` gave now or before the interruption: plain JSON values."""
@@ -63,10 +63,7 @@ def tell_others(current: Path, decided: Mapping[str, Any]) -> None:
     for other in sorted(current.parent.glob("*/")):
         if other == current:
             continue
-        try:
-            why = what_differs(read_json(other / DECIDED), decided)
-        except (InputError, AttributeError, TypeError):
-            why = "an earlier version"
+        why = differs_from(other / DECIDED, decided)
         print(f"pieces of {why} are not used and stay in '{other}'", flush=True)
 
 

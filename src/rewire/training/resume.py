@@ -8,7 +8,7 @@ from typing import Any
 
 from rewire.errors import InputError
 from rewire.files import fingerprint, read_json, write_json
-from rewire.identity import what_differs
+from rewire.identity import differs_from
 from rewire.training.checkpoint import is_whole
 
 STATE, MARKER = "last.ckpt", "config.json"  # and what it is of
@@ -26,16 +26,18 @@ def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
     """
     state, why = checkpoints / STATE, ""
     if state.is_file():
-        other = what_is_other(checkpoints, state_of)
-        if is_whole(state) and not other:
+        other = differs_from(checkpoints / MARKER, state_of)
+        if not other and is_whole(state):
             return state
-        why = f"the training state '{state}' is {other or 'damaged'}"
-        if aside := set_aside(checkpoints):
+        why = f"the training state '{state}' is {f'of {other}' if other else 'damaged'}"
+        if other and (aside := set_aside(checkpoints)):
             why += f" and is set aside in '{aside}'"
+        else:
+            state.unlink()
         why += ": "
     write_json(checkpoints / MARKER, dict(state_of))
     for aside in sorted(checkpoints.glob("aside-*")):
-        if not what_is_other(aside, state_of) and is_whole(aside / STATE):
+        if not differs_from(aside / MARKER, state_of) and is_whole(aside / STATE):
             (aside / STATE).replace(state)
             print(f"{why}the training goes on from the state in '{aside}'", flush=True)
             return state
@@ -45,25 +47,12 @@ def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
 
 
 def set_aside(checkpoints: Path) -> Path | None:
-    """Move the state into a folder of its own, with what it is of; None: it is of no use."""
-    state = checkpoints / STATE
+    """Move the state into a folder of its own, with what it is of; None: nobody knows that."""
     try:
         mark = read_json(checkpoints / MARKER)
     except InputError:
-        mark = None
-    if mark is None or not is_whole(state):
-        state.unlink()
         return None
     aside = checkpoints / f"aside-{fingerprint(mark)[:16]}"
     write_json(aside / MARKER, mark)
-    state.replace(aside / STATE)
+    (checkpoints / STATE).replace(aside / STATE)
     return aside
-
-
-def what_is_other(folder: Path, state_of: Mapping[str, Any]) -> str:
-    """What the state in `folder` is of, if not of this configuration and code; else empty."""
-    try:
-        differs = what_differs(read_json(folder / MARKER), state_of)
-    except (InputError, AttributeError, TypeError):  # missing or damaged
-        differs = "a configuration that is not recorded"
-    return differs and f"of {differs}"
