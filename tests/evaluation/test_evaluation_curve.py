@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from rewire.errors import InputError
@@ -27,7 +27,8 @@ def network(name: str = "ann"):
     source = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         fed = parameter[0].numel() if parameter.ndim > 1 else 200
-        nn.init.normal_(parameter, std=(2 / fed) ** 0.5, generator=source)
+        drawn = torch.randn(parameter.shape, generator=source)  # whatever the memory format
+        parameter.data.copy_(drawn * (2 / fed) ** 0.5)
     return model
 
 
