@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from rewire.sources import PACKAGE, file_of
 
 SOURCE = PACKAGE.parent
+ROOT = SOURCE.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 FILES = sorted(
     path for room in ("rewire", "hydra_plugins") for path in (SOURCE / room).rglob("*.py")
 )
@@ -112,3 +115,13 @@ def test_modules_stay_short_and_say_what_they_are(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 300
     assert not text or ast.get_docstring(ast.parse(text)), "module docstring"
+
+
+NAMED = re.compile(r"[\w/.*-]*test_[\w*]+\.py")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_tests_that_a_document_names_are_there(path):
+    for name in NAMED.findall(path.read_text()):
+        pattern = name if name.startswith("tests/") else f"tests/**/{name}"
+        assert list(ROOT.glob(pattern)), f"{path.name} names {name}"

@@ -11,7 +11,8 @@ def derive_seed(seed: int, purpose: str, *indices: int) -> int:
     """A 63-bit seed that is a fixed function of (seed, purpose, indices).
 
     Distinct purposes and indices give unrelated streams, so a step's noise does not depend on how
-    many numbers earlier steps drew: a resumed run needs no saved generator state.
+    many numbers earlier steps drew: a resumed run needs no saved generator state. PyTorch's CPU
+    generator uses the low 32 bits: among 100,000 streams about one pair is the same.
     """
     text = ":".join([str(seed), purpose, *map(str, indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from rewire.connectivity.budget import split_over_layers
 from rewire.connectivity.random_subset import choose_unconnected
-from rewire.connectivity.sampling import BIRTH, add_noise, connected_entries, sample_connectivity
+from rewire.connectivity.sampling import (
+    BIRTH,
+    ConnectivityError,
+    add_noise,
+    connected_entries,
+    sample_connectivity,
+)
 from rewire.connectivity.strategies.base import Demand
 from rewire.errors import InputError
 from rewire.models.layout import lay_out, total_size
@@ -48,6 +54,28 @@ def sample(theta, layers, budget, strategy="random", seed=0, **options):
         strategy=STRATEGIES.build(strategy, **options),
         generator=generator(seed, "test"),
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([3, 3, 5], "3 entries, 2 different ones, 0 of them connected already"),
+        ([0, 3, 5], "3 entries, 3 different ones, 1 of them connected already"),
+        ([3, 5], "2 entries, 2 different ones, 0 of them connected already"),
+    ],
+)
+def test_a_strategy_that_gives_other_entries_is_refused_before_anything_changes(given, said):
+    theta = torch.tensor([1.0, 2.0, 3.0, -1.0, 0.0, -2.0])
+    before = theta.clone()
+    with pytest.raises(ConnectivityError, match=f"{said}. Allowed: 3 different unconnected"):
+        sample_connectivity(
+            theta,
+            lay_out([("dense1", (2, 3))]),
+            budget=6,
+            strategy=lambda *_, **__: torch.tensor(given),
+            generator=generator(0, "test"),
+        )
+    assert torch.equal(theta, before)
 
 
 @pytest.mark.parametrize("strategy", list(STRATEGIES))

@@ -403,6 +403,105 @@ def test_a_body_that_cannot_be_followed_is_refused_by_name(engine, how):
     assert model.runner is None
 
 
+class InPlace(nn.Module):
+    """A residual block in which something works in place."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.first, self.norm = SparseConv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.relu, self.conv = nn.ReLU(inplace=True), SparseConv2d(6, 6, 3, padding=1)
+        self.other = nn.BatchNorm2d(6)
+        self.dense = SparseLinear(6, 10)
+
+    def forward(self, x):
+        return self.dense(getattr(self, self.how)(self.norm(self.first(x))).mean((2, 3)))
+
+    def module(self, x):
+        return self.conv(self.relu(x)) + x
+
+    def function(self, x):
+        return self.conv(F.relu(x, inplace=True)) + x
+
+    def position(self, x):
+        return self.conv(F.leaky_relu(x, 0.1, True)) + x
+
+    def underscore(self, x):
+        return self.conv(torch.relu_(x)) + x
+
+    def method(self, x):
+        return self.conv(x.relu_()) + x
+
+    def view(self, x):
+        return self.conv(x.view(x.shape).relu_()) + x
+
+    def operator(self, x):
+        y = x
+        y *= 2
+        return self.conv(y) + x
+
+    def later(self, x):
+        y = self.conv(F.relu(x))
+        return y + x.mul_(2)
+
+    def sum(self, x):
+        y = self.other(self.conv(F.relu(x)))
+        y += x
+        return self.relu(y)
+
+    def alone(self, x):
+        return self.other(self.conv(self.relu(x))).mul_(2)
+
+
+READ_TWICE = ["module", "function", "position", "underscore", "method", "view", "operator", "later"]
+
+
+@pytest.mark.parametrize("how", READ_TWICE)
+def test_an_operation_in_place_on_what_others_read_is_refused(engine, how):
+    model = mixed(InPlace(how))
+    with pytest.raises(InputError, match=r"cannot follow InPlace: '\w+' works in place on what is"):
+        use_engine(model)
+    assert set_engine("auto", model, CPU, share=0.01) == "dense"
+
+
+@pytest.mark.parametrize("how", ["sum", "alone"])
+def test_an_operation_in_place_on_what_nobody_else_reads_is_followed(engine, how):
+    assert_as_accurate_as_dense(
+        mixed(InPlace(how)), [images(17, 8, seed=seed) for seed in range(5)]
+    )
+
+
+class Standardised(SparseConv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), padding=self.padding)
+
+
+class Halved(nn.BatchNorm2d):
+    def forward(self, x):
+        return 0.5 * super().forward(x)
+
+
+class Shifted(nn.ReLU):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def test_a_sparse_layer_with_a_pass_of_its_own_is_refused(engine):
+    body = nn.Sequential(
+        Standardised(3, 6, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), SparseLinear(6, 10)
+    )
+    with pytest.raises(InputError, match="the layer '0': Standardised has a forward pass of its"):
+        use_engine(mixed(body))
+
+
+def test_other_layers_with_a_pass_of_their_own_are_called(engine):
+    body = nn.Sequential(
+        *(SparseConv2d(3, 6, 3, padding=1), Halved(6), Shifted(), nn.MaxPool2d(2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), SparseLinear(6, 10)),
+    )
+    assert_as_accurate_as_dense(mixed(body), [images(17, 8, seed=seed) for seed in range(5)])
+
+
 def test_where_the_engine_chooses_itself_such_a_body_is_dense(engine, capsys, monkeypatch):
     monkeypatch.setattr("rewire.engine.choice._said", set())
     model = mixed(OnData("condition"))

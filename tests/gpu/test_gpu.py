@@ -163,7 +163,6 @@ def test_sampling_keeps_its_promises(name):
         assert int(result.growth.sum()) == budget - int(before.sum()) > 0
         check_connectivity(
             theta,
-            model.sign,
             model.layers,
             before=before,
             result=result,

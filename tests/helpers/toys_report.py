@@ -24,7 +24,8 @@ from rewire.thesis.prunings import rows_of
 from rewire.thesis.report.charts import pruning_gallery, sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
-from rewire.thesis.report.paired_table import Comparison, paired_rows, shown
+from rewire.thesis.report.paired_rows import Comparison, paired_rows
+from rewire.thesis.report.paired_table import shown
 from rewire.thesis.report.pruning_figure import AS_TRAINED, Pruned
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchvision
@@ -9,7 +11,11 @@ from torch import nn
 
 from rewire.errors import InputError
 from rewire.models.factory import build_model
+from rewire.models.norm import BatchNorm2d
 from rewire.models.plain import as_plain, from_state_dict, open_network, to_state_dict
+from rewire.models.sparse import SparseConv2d, SparseLinear
+from rewire.models.vgg import FlattenChannelsLast
+from rewire.registry import MODELS
 from rewire.rng import generator
 
 NAMES = ("vgg11", "vgg16", "resnet18")
@@ -96,6 +102,33 @@ def test_a_plain_copy_has_our_names_and_computes_the_same(name):
     back = from_state_dict(plain.state_dict(), spec=spec_of(name, 0.25))
     for layer, weight in model.weights().items():
         assert torch.equal(back.weights()[layer], weight)
+
+
+def two_dense(*, width, classes, image_size):
+    """A network that torchvision has not, with names that its networks have in part."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=SparseConv2d(3, 8, 3, padding=1),
+            norm=BatchNorm2d(8),
+            relu=nn.ReLU(),
+            pool=nn.MaxPool2d(4),
+            flatten=FlattenChannelsLast(),
+            dense1=SparseLinear(8 * (image_size // 4) ** 2, 12),
+            dense=SparseLinear(12, classes),
+        )
+    )
+
+
+def test_a_network_that_torchvision_has_not_keeps_its_names(monkeypatch):
+    monkeypatch.setitem(MODELS._entries, "two_dense", two_dense)
+    spec = spec_of("two_dense")
+    model = build_model(**spec, sparsity=0.5, seed=0, p_init_first=(), p_init_last=())
+    shake(model)
+    state = to_state_dict(model.eval())
+    assert list(state) == list(as_plain(model).state_dict())
+    back = from_state_dict(state, spec=spec)
+    assert differ(model, back) < 1e-5
+    assert differ(model, as_plain(model)) < 1e-5
 
 
 def test_a_plain_copy_lives_by_itself():

@@ -90,6 +90,19 @@ def test_one_seed_of_anything_else_has_no_interval() -> None:
     assert (cell.ours, cell.n, cell.ci95, cell.interval) == (2.0, 1, None, None)
 
 
+def test_seeds_that_agree_to_the_last_digit_make_nothing_certain() -> None:
+    same = result(correct=0)
+    table = build([same, replace(same, seed=1)])
+    accuracy, _, vectors, _ = table.cells
+    wilson = stats.binomtest(0, 10_000).proportion_ci(method="wilson")
+    assert accuracy.ci95 == pytest.approx((0, 100 * wilson.high))
+    assert (accuracy.ours, accuracy.n, accuracy.interval) == (0, 2, "images")
+    assert (vectors.ours, vectors.n, vectors.ci95, vectors.interval) == (2.0, 2, None, None)
+    said = "Intervals of one seed, or of seeds that agree to the last digit, are Wilson"
+    assert said in to_markdown(table)
+    assert "seeds that agree" not in to_markdown(build([result(correct=0)]))
+
+
 @pytest.mark.parametrize(
     ("correct", "profile", "verdict"),
     [

@@ -12,7 +12,7 @@ from helpers.small import small
 from helpers.toys_report import PRUNINGS
 from matplotlib.image import imread
 
-from rewire.files import read_json
+from rewire.files import read_json, write_json
 from rewire.models.artifact import load_network, save_network
 from rewire.thesis import evaluate, prune, structure, train
 from rewire.thesis.prunings import NAME, prunings, words, write_prunings
@@ -72,6 +72,19 @@ def test_rows_have_the_numbers_of_the_stages(source):
         assert row.accuracy == found["pruned"]["clean"]["accuracy"]
         assert rows[0].accuracy == found["trained"]["clean"]["accuracy"]
         assert rows[0].zero_vectors == report["trained"]["zero_vectors"]["percent"]
+
+
+def test_the_trained_network_has_one_row_however_often_it_was_judged(source, tmp_path):
+    copy = tmp_path / "quick"
+    shutil.copytree(source, copy)
+    (path,) = copy.glob(f"evaluate/{CELL}*lonely_inner*/metrics.json")
+    values = read_json(path)
+    values["trained"]["clean"]["correct"] += 1  # by another device
+    values["trained"]["clean"]["accuracy"] += 0.1
+    write_json(path, values)
+    rows = list(prunings(copy, [CELL]))
+    assert rows == list(prunings(source, [CELL]))
+    assert write_prunings(copy, [CELL], tmp_path / "tables", tmp_path / "figures")
 
 
 def test_networks_that_no_way_takes_anything_from_are_left_out(source, tmp_path):

@@ -10,23 +10,17 @@ import pytest
 
 from rewire.errors import InputError
 from rewire.evaluation.paired import hierarchical_bootstrap, holm, mcnemar
-from rewire.thesis.report.paired_table import (
-    COLUMNS,
-    Comparison,
-    Row,
-    paired_csv,
-    paired_markdown,
-    paired_rows,
-    write_paired_table,
-)
+from rewire.thesis.report.paired_rows import COLUMNS, Comparison, Row, paired_rows
+from rewire.thesis.report.paired_table import paired_csv, paired_markdown, write_paired_table
 
 NOTE = "Quick profile: few images. Not comparable with the published numbers."
 
 
 def comparison(*counts: tuple[int, int], images: int = 10_000, **changes) -> Comparison:
-    """One seed per (images that only the strategy, only the baseline gets right)."""
+    """One seed per (images that only the strategy, only the baseline gets right); both: half."""
     correct = np.zeros((len(counts), images), bool)
-    baseline = np.zeros((len(counts), images), bool)
+    correct[:, images // 2 :] = True
+    baseline = correct.copy()
     for seed, (ours, theirs) in enumerate(counts):
         correct[seed, :ours] = True
         baseline[seed, ours : ours + theirs] = True
@@ -79,6 +73,33 @@ def test_p_values_are_corrected_for_all_rows_of_the_table():
     p = [row.p for row in rows]
     assert [row.p_holm for row in rows] == holm(p)
     assert rows[0].p < 0.05 < rows[0].p_holm
+
+
+def test_networks_that_an_attack_leaves_nothing_of_are_not_compared():
+    right = np.zeros((4, 1, 10_000), bool)
+    for network, count in zip(right, (0, 1, 49, 50), strict=True):
+        network[0, :count] = True
+    rows = paired_rows(
+        [
+            comparison((20, 8)),
+            comparison((60, 20)),
+            *(
+                comparison((0, 0), measure="robust", correct=ours, baseline_correct=theirs)
+                for ours, theirs in (right[:2], (right[2], right[0]), (right[3], right[0]))
+            ),
+        ]
+    )
+    verdicts = [row.verdict for row in rows]
+    assert verdicts[2:] == ["neither above 0.5 %"] * 2 + ["different"]
+    assert [row.difference for row in rows[2:]] == [None, None, 0.5]
+    tested = [row for row in rows if row.p is not None]
+    assert [row.p_holm for row in tested] == holm([row.p for row in tested])
+    assert len(tested) == 3
+    text = paired_markdown(rows, note=NOTE)
+    assert text.count("| neither above 0.5 % |") == 2
+    assert "Neither above 0.5 %: no network of either strategy is right on so many" in text
+    assert "At chance" not in text
+    assert "corrected for all 3 comparisons" in text
 
 
 def test_a_row_does_not_depend_on_the_others():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.small import typed_with
 
-from rewire.connectivity.check import ConnectivityError
+from rewire.connectivity.sampling import ConnectivityError
 from rewire.data.batches import EvalBatches
 from rewire.data.load import load_data
 from rewire.errors import InputError
@@ -165,15 +165,17 @@ def test_checked_training_is_the_same_and_notices_a_defect(tmp_path, uninterrupt
         run(changed(trainer_check=True), tmp_path / "defect")
 
 
-def test_a_damaged_state_is_said_and_not_used(tmp_path, uninterrupted, capsys):
+@pytest.mark.parametrize("before", [{}, {"trainer_lr": 0.2}], ids=["of this", "of another"])
+def test_a_damaged_state_is_said_and_not_used(tmp_path, uninterrupted, capsys, before):
     with pytest.raises(RuntimeError, match="power cut"):
-        run(CONFIG, tmp_path, report=Stop(3, RuntimeError("power cut")))
+        run(changed(**before), tmp_path, report=Stop(3, RuntimeError("power cut")))
     state = tmp_path / "last.ckpt"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)
     assert_equal(run(CONFIG, tmp_path), uninterrupted)
     assert "last.ckpt' is damaged: the training starts anew" in capsys.readouterr().out
+    assert not list(tmp_path.glob("aside-*"))
 
 
 CODE = {"training/runner.py": "1", "rng.py": "1"}

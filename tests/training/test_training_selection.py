@@ -61,6 +61,20 @@ def test_the_first_of_the_best_epochs_is_kept():
     assert selections.row == {"test_accuracy": 65.0}
 
 
+def test_equal_counts_are_equal_whichever_batches_hold_them():
+    def accuracy(*counts):  # as Lightning takes it, of batches of 500
+        total = torch.tensor(0.0)
+        for count in counts:
+            total += 100 * (torch.arange(500) < count).float().mean() * 500
+        return float(total / 1000)
+
+    every = {accuracy(count, 891 - count) for count in range(426, 466)}
+    first, later = min(every), max(every)
+    assert 0 < later - first < 1e-4
+    script = Script(validation=[first, later], test=[80, 100])
+    assert script.play((BEST_VALIDATION,))[0].best[BEST_VALIDATION].epoch == 1
+
+
 def test_test_images_are_looked_at_only_where_they_must_be():
     script = Script(validation=[40.0, 30.0, 20.0], test=[80, 100, 130])
     selections, _ = script.play((BEST_VALIDATION,))

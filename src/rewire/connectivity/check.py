@@ -7,17 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewire.connectivity.sampling import Connectivity
+from rewire.connectivity.sampling import Connectivity, ConnectivityError
 from rewire.models.layout import SparseLayer
-
-
-class ConnectivityError(RuntimeError):
-    """A step broke a promise: a defect. Names the step, the layer and what is wrong."""
 
 
 def check_connectivity(
     theta: Tensor,
-    sign: Tensor,
     layers: Sequence[SparseLayer],
     *,
     before: Tensor,
@@ -28,7 +23,7 @@ def check_connectivity(
     """Raise `ConnectivityError` unless a step did what Algorithm 1 says.
 
     Args:
-        theta, sign: (N,) after the step.
+        theta: (N,) after the step.
         layers: all layers.
         before: bool (N,), connected after the noise and before the re-connections.
         result: what the step says it left behind.
@@ -37,14 +32,12 @@ def check_connectivity(
     """
     now, listed = theta > 0, torch.zeros_like(before)
     listed[result.connected] = True
-    weights = theta.clamp_min(0) * sign
     for number, layer in enumerate(layers):
         is_connected, was_connected = layer.of(now), layer.of(before)
         made = int((is_connected & ~was_connected).sum())
         broken = {
             "other entries are listed than those with θ > 0": layer.of(listed) != is_connected,
             "a re-connection took a connection away": was_connected & ~is_connected,
-            "an unconnected entry has a weight": (layer.of(weights) != 0) & ~is_connected,
         }
         problems = [problem for problem, where in broken.items() if where.any()]
         if made != int(result.growth[number]):

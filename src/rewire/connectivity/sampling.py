@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rewire.connectivity.budget import split_over_layers
 from rewire.connectivity.index_sets import (
+    distinct,
     insert_sorted,
     positive_entries,
     positive_entries_beside,
@@ -24,6 +25,10 @@ from rewire.models.layout import SparseLayer, connected_per_layer
 
 BIRTH = 1e-12  # θ of a re-connected entry
 NOISE = 1e-6  # standard deviation of the noise, times the learning rate
+
+
+class ConnectivityError(RuntimeError):
+    """A step broke a promise: a defect. Says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,9 @@ def sample_connectivity(
         layers: its layers in order.
         budget: K.
         connected: all its connected entries, sorted, where they are known.
+
+    Raises:
+        ConnectivityError: for a strategy that gives other entries than it may; θ is as it was.
     """
     if connected is None:
         connected = connected_entries(theta)
@@ -112,9 +120,15 @@ def sample_connectivity(
     ]
     if demands:
         born = strategy(theta, layers, demands, generator=generator)
+        different = len(distinct(born))
+        living = int((theta.index_select(0, born) > 0).sum())
+        if (len(born), different, living) != (n, n, 0):
+            raise ConnectivityError(
+                f"the strategy re-connected {len(born)} entries, {different} different ones, "
+                f"{living} of them connected already. Allowed: {n} different unconnected ones."
+            )
         theta[born] = BIRTH
         connected = insert_sorted(connected, born)
-    assert len(connected) >= budget, "a strategy re-connected an entry twice"
     return Connectivity(
         connected=connected,
         per_layer=per_layer + growth,

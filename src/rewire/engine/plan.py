@@ -13,17 +13,21 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from rewire.engine.blocked import Blocked
+from rewire.engine.graph import (
+    check_layer,
+    is_norm,
+    is_pool,
+    is_relu,
+    is_sum,
+    last_readers,
+    only_user,
+    overwritten,
+    traced,
+)
 from rewire.engine.library import Geometry
 from rewire.engine.steps import Conv, Linear, Norm, Weights, geometry_of, plain
 from rewire.errors import InputError
 from rewire.models.sparse import SparseConv2d, SparseLinear
-
-
-class _Tracer(fx.Tracer):
-    """Sees whole layers, ours like PyTorch's, and the operations between them."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return not isinstance(module, nn.Sequential) and not any(True for _ in module.children())
 
 
 class Plan:
@@ -37,11 +41,12 @@ class Plan:
 
     Raises:
         InputError: if the order of its operations depends on data, or on the mode elsewhere than in
-            its layers.
+            its layers; for a sparse layer with a forward pass of its own; and where an operation
+            overwrites what another one reads, which the engine would not.
     """
 
     def __init__(self, body: nn.Module) -> None:
-        self.graph, in_other_mode = _traced(body), _traced(body, other_mode=True)
+        self.graph, in_other_mode = traced(body), traced(body, other_mode=True)
         if str(self.graph) != str(in_other_mode):
             raise InputError(
                 f"the sparse engine cannot follow {type(body).__name__}: outside of its layers it "
@@ -60,13 +65,13 @@ class Plan:
             if node.op != "call_module" or node in self._absorbed:
                 continue
             module = modules[node.target]
-            if _known_norm(module):
+            if is_norm(module):
                 relu, pool, last = False, False, node
-                after = _only_user(last)
-                if after is not None and _is_relu(after, modules):
-                    relu, last, after = True, after, _only_user(after)
+                after = only_user(last)
+                if after is not None and is_relu(after, modules):
+                    relu, last, after = True, after, only_user(after)
                     self._absorbed.add(last)
-                if after is not None and _is_pool(after, modules):
+                if after is not None and is_pool(after, modules):
                     pool, last = True, after
                     self._absorbed.add(last)
                 before = self._special.get(node.args[0])
@@ -74,10 +79,17 @@ class Plan:
                 follows = before if isinstance(before, Conv) and alone else None
                 self._special[node] = Norm(module, relu=relu, pool=pool, follows=follows)
             elif id(module) in numbers:
+                check_layer(module, node.target)
                 kind = Conv if isinstance(module, SparseConv2d) else Linear
                 self._special[node] = kind(module, numbers[id(module)])
+        for node in self.graph.nodes:
+            if overwritten(node, modules, own=self._special):
+                raise InputError(
+                    f"the sparse engine cannot follow {type(body).__name__}: '{node.name}' works "
+                    "in place on what is read elsewhere, too (not in place, it can)"
+                )
         self._modules = modules
-        self._read_last = _read_last(self.graph)
+        self._read_last = last_readers(self.graph)
 
     def __reduce__(self) -> tuple:
         return Plan, (self.body,)  # a copy follows the copied body
@@ -165,15 +177,10 @@ class Plan:
         """Whether an operation before it does its work, too."""
         return node in self._absorbed
 
-    def is_sum(self, node: fx.Node) -> bool:
-        """Whether it adds two activations."""
-        adds = node.op == "call_function" and node.target in (operator.add, torch.add)
-        return adds and not node.kwargs
-
     def relu_follows(self, node: fx.Node) -> fx.Node | None:
         """The ReLU that alone reads a node."""
-        after = _only_user(node)
-        return after if after is not None and _is_relu(after, self._modules) else None
+        after = only_user(node)
+        return after if after is not None and is_relu(after, self._modules) else None
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls."""
@@ -189,9 +196,9 @@ class Plan:
         target: Any = node.target
         args: Any = [held[a] if isinstance(a, fx.Node) else a for a in node.args]
         if args and all(isinstance(a, Blocked) for a in args):
-            if self.is_sum(node):
+            if is_sum(node):
                 return Blocked(args[0].data + args[1].data, args[0].images)
-            if _is_relu(node, self._modules):
+            if is_relu(node, self._modules):
                 return Blocked(F.relu(args[0].data), args[0].images)
         args, kwargs = fx.node.map_arg(
             (list(node.args), node.kwargs), lambda each: plain(held[each])
@@ -203,58 +210,3 @@ class Plan:
         if node.op == "get_attr":
             return operator.attrgetter(target)(self.body)
         return target(*args, **kwargs)
-
-
-def _traced(body: nn.Module, *, other_mode: bool = False) -> fx.Graph:
-    """The operations of `body`, its mode (or the opposite one) being as it is."""
-    modes = [(module, module.training) for module in body.modules()]
-    try:
-        for module, training in modes:
-            module.training = training != other_mode
-        return _Tracer().trace(body)
-    except (TypeError, fx.proxy.TraceError, AttributeError, RuntimeError) as error:
-        raise InputError(
-            f"the sparse engine cannot follow {type(body).__name__}: {error}"
-        ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _read_last(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    """Of each node, those of its inputs that none behind it reads."""
-    last: dict[fx.Node, list[fx.Node]] = {}
-    behind: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        last[node] = [each for each in node.all_input_nodes if each not in behind]
-        behind.update(last[node])
-    return last
-
-
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _known_norm(module: nn.Module) -> bool:
-    return (
-        isinstance(module, nn.BatchNorm2d)
-        and module.affine
-        and module.track_running_stats
-        and module.momentum is not None
-    )
-
-
-def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op == "call_module":
-        return isinstance(modules[str(node.target)], nn.ReLU)
-    return node.op == "call_function" and node.target in (F.relu, torch.relu)
-
-
-def _is_pool(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    pool = modules[str(node.target)] if node.op == "call_module" else None
-    if not isinstance(pool, nn.MaxPool2d):
-        return False
-    sizes = pool.kernel_size, pool.stride, pool.padding, pool.dilation
-    return sizes in ((2, 2, 0, 1), ((2, 2), (2, 2), (0, 0), (1, 1))) and not (
-        pool.ceil_mode or pool.return_indices
-    )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewire.engine.buffers import empty
+from rewire.engine.graph import is_sum
 from rewire.engine.library import Geometry, kernels, pointer
 from rewire.engine.plan import Plan
 from rewire.engine.quads import SplitIndex
@@ -201,7 +202,7 @@ class Program:
         if isinstance(step, Linear):
             shape = (self._geometry[step.number].outputs,)
             return True, self._add(DENSE, x, shape, relu=int(relu), **self._weights(step.number))
-        if len(args) == 2 and plan.is_sum(node):
+        if len(args) == 2 and is_sum(node):
             if x.shape != args[1].shape:
                 raise NotImplementedError(f"a sum of maps {x.shape} and {args[1].shape}")
             return True, self._add(ADD, x, x.shape, relu=int(relu), other=args[1].plane)

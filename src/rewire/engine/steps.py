@@ -60,7 +60,7 @@ class Norm:
     def __init__(
         self, module: nn.BatchNorm2d, *, relu: bool, pool: bool, follows: Conv | None
     ) -> None:
-        self.module: Any = module  # with weights and running statistics: see `_known_norm`
+        self.module: Any = module  # with weights and running statistics: see `graph.is_norm`
         self.relu, self.pool = relu, pool
         self.follows = follows  # the convolution that nothing else reads
 

@@ -6,8 +6,9 @@ A state dictionary is read by either of two namings, and written by the first:
   `conv1.weight`, `bn1.weight`, `layerN.B.conv1.weight`, `layerN.B.downsample.0.weight`,
   `fc.weight`. The first dense layer of a VGG sees channel, height, width; its convolutions have a
   bias, which BatchNorm takes up.
-- ours, that of `as_plain`: `conv1.weight`, `norm1.running_mean`, `dense1.bias`, ...; the first
-  dense layer of a VGG sees height, width, channel.
+- ours, that of `as_plain`, and the only one of a network that torchvision has not:
+  `conv1.weight`, `norm1.running_mean`, `dense1.bias`, ...; the first dense layer of a VGG sees
+  height, width, channel.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from rewire.errors import InputError
 from rewire.models.artifact import UNFIT, is_described, load_network
 from rewire.models.factory import build_model
 from rewire.models.sparse import SparseConv2d, SparseLinear, SparseNetwork
-from rewire.models.vgg import FlattenChannelsLast
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys that checkpoints put around
 PREFIXES = ("module.", "model.", "net.", "body.")
 FIRST_CHANNELS = 64  # of every architecture at width 1
 NORM = ("weight", "bias", "running_mean", "running_var")
+_RESNET_PARTS = ("stem", "norm", "stage1_1", "dense")
 _RESNET = (
     (r"^stem", "conv1"),
     (r"^norm$", "bn1"),
@@ -84,14 +85,19 @@ def _linear(old: SparseLinear) -> nn.Linear:
 
 
 def torchvision_names(body: nn.Module) -> dict[str, str]:
-    """Name of every layer with parameters in `body` → torchvision's name of it."""
+    """Name of every layer with parameters in `body` → torchvision's name of it.
+
+    A network that torchvision has not keeps its own names.
+    """
     layers = [
         name
         for name, module in body.named_modules()
         if isinstance(module, SparseConv2d | SparseLinear | nn.Conv2d | nn.Linear | nn.BatchNorm2d)
     ]
-    if not is_vgg(body):
+    if _has(body, *_RESNET_PARTS):
         return {name: _substituted(name) for name in layers}
+    if not is_vgg(body):
+        return {name: name for name in layers}
     place = {name: number for number, (name, _) in enumerate(body.named_children())}
     # A dropout stands behind each ReLU of torchvision's classifier.
     return {
@@ -109,7 +115,12 @@ def _substituted(name: str) -> str:
 
 
 def is_vgg(body: nn.Module) -> bool:
-    return any(isinstance(module, FlattenChannelsLast) for module in body.modules())
+    """Whether it ends as VGG11 and VGG16 do."""
+    return _has(body, "flatten", "dense1", "dense2", "dense3")
+
+
+def _has(body: nn.Module, *parts: str) -> bool:
+    return set(parts) <= {name for name, _ in body.named_children()}
 
 
 def to_state_dict(model: SparseNetwork) -> dict[str, Tensor]:
@@ -125,7 +136,7 @@ def to_state_dict(model: SparseNetwork) -> dict[str, Tensor]:
         layer, _, entry = key.rpartition(".")
         state[f"{names[layer]}.{entry}"] = value.contiguous()
     if is_vgg(body):
-        channels = model.layers[-4].fan_out
+        channels = model.layers[-4].fan_out  # of the convolution before three dense layers
         first = f"{names['dense1']}.weight"
         weight = state[first]
         state[first] = weight.view(len(weight), -1, channels).mT.reshape(weight.shape).contiguous()

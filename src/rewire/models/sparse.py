@@ -269,7 +269,8 @@ def initial_theta(
     chosen = torch.randperm(layer.size, generator=generator)[:count]
     values = torch.empty(count)
     nn.init.trunc_normal_(values, std=std, a=-2 * std, b=2 * std, generator=generator)
-    theta[chosen] = values.abs()
+    # One draw in millions is 0, which would leave the entry unconnected.
+    theta[chosen] = values.abs().clamp_min_(torch.finfo(values.dtype).tiny)
     return theta
 
 

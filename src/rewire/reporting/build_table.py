@@ -229,10 +229,14 @@ def _measure(result: R, path: str, *, place: str) -> Measured[R] | None:
 def _summarise(
     found: Sequence[Measured], *, share: bool
 ) -> tuple[float | None, tuple[float, float] | None, str | None]:
-    """Mean, 95 % interval and what the interval varies over; of a share, inside of 0 to 100 %."""
+    """Mean, 95 % interval and what the interval varies over; of a share, inside of 0 to 100 %.
+
+    Seeds that agree to the last digit say nothing of others: then, as with one seed, the interval
+    is that of the images, and there is none without images.
+    """
     if not found:
         return None, None, None
-    if len(found) == 1:
+    if len({measured.value for measured in found}) == 1:
         if found[0].accuracy is None:
             return found[0].value, None, None
         return found[0].value, found[0].accuracy.interval, "images"

@@ -202,10 +202,12 @@ def explanation(table: Table, *, latex: bool = False) -> list[str]:
         lines.append(f"Ours is the mean over n = {counts[0]} to {counts[-1]} seeds.")
     if "seeds" in kinds:
         lines.append("Intervals of two or more seeds are Student-t over seeds.")
+    agree = any(cell.n > 1 and cell.interval != "seeds" for cell in table.cells)
+    one = "one seed, or of seeds that agree to the last digit," if agree else "one seed"
     if "images" in kinds:
-        lines.append("Intervals of one seed are Wilson over test images, blind to training noise.")
+        lines.append(f"Intervals of {one} are Wilson over test images, blind to training noise.")
     if None in kinds:
-        lines.append("Without an interval: one seed of a quantity that is not counted over images.")
+        lines.append(f"Without an interval: {one} of a quantity that is not counted over images.")
     if any(cell.verdict == NOT_RUN for cell in table.cells):
         lines.append(f"{NOT_RUN.capitalize()}: there is no result of this profile.")
     if table.profile != COMPARABLE_PROFILE:

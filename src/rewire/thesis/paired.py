@@ -18,13 +18,8 @@ from rewire.pipeline.cell import VARIANTS
 from rewire.pipeline.common import Profile
 from rewire.pipeline.document import clean_ledger
 from rewire.pipeline.made import command_for
-from rewire.thesis.report.paired_table import (
-    COLUMNS,
-    NAME,
-    Comparison,
-    paired_rows,
-    write_paired_table,
-)
+from rewire.thesis.report.paired_rows import COLUMNS, Comparison, paired_rows
+from rewire.thesis.report.paired_table import NAME, write_paired_table
 from rewire.thesis.shown import is_of
 from rewire.tracking import Tracker
 

@@ -34,7 +34,7 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
     pruned = list(_finished(source, "prune"))
     for network in networks:
         trained = recorded_hash(source / "train" / network / WEIGHTS)
-        found = set()
+        before, ways = None, set()
         for path, config in pruned:
             if _inputs(config).get("train") != trained:
                 continue
@@ -43,14 +43,12 @@ def prunings(source: Path, networks: Sequence[str]) -> Iterator[Pruned]:
                 judged = Evaluation.read(evaluations[digest] / METRICS)
                 vectors = Structure.read(structures[digest] / METRICS)
                 removed = Pruning.read(path / METRICS).removed_total
-                found |= {
-                    _row(network, None, 0, vectors.trained, judged.trained),
-                    _row(network, config["prune"], removed, vectors.pruned, judged.pruned),
-                }
-        if any(one.removed for one in found):
-            yield from sorted(
-                found, key=lambda one: (one.family != AS_TRAINED, one.zero_vectors, one.way)
-            )
+                # One row, of the standard one: another device may judge an image otherwise.
+                before = _row(network, None, 0, vectors.trained, judged.trained)
+                ways.add(_row(network, config["prune"], removed, vectors.pruned, judged.pruned))
+        if before and any(one.removed for one in ways):
+            yield before
+            yield from sorted(ways, key=lambda one: (one.zero_vectors, one.way))
 
 
 def _finished(source: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:

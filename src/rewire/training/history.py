@@ -60,12 +60,18 @@ class History(pl.Callback):
         self.rows: list[Row] = []
         self._steps: list[dict[str, Tensor]] = []
         self._growth_before = 0
+        self._rate = 0.0
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._steps = []
         self._growth_before = int(torch.as_tensor(self.rewiring.growth).sum())
         self._started = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # of this step, not the next one
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
@@ -76,7 +82,7 @@ class History(pl.Callback):
             last = self.rewiring.last
             assert last is not None  # a step was made
             step |= {
-                "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/lr": self._rate,
                 "train/growth": int(last.growth.sum()),
                 "train/surplus": last.surplus,
             }

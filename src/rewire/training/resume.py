@@ -17,8 +17,9 @@ STATE, MARKER = "last.ckpt", "config.json"  # and what it is of
 def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
     """The state to go on from: one of this configuration and code.
 
-    Hours may be in one of others: it is set aside, and found again when configuration and code are
-    its own once more. What is damaged, or of nobody knows what, is deleted. All of it is said.
+    Hours may be in a whole one of others: it is set aside, and found again when configuration and
+    code are its own once more. What is damaged, or of nobody knows what, is deleted. All of it is
+    said.
 
     Args:
         checkpoints: folder of the training's states; notes there what the next ones are of.
@@ -26,11 +27,11 @@ def resumable(checkpoints: Path, state_of: Mapping[str, Any]) -> Path | None:
     """
     state, why = checkpoints / STATE, ""
     if state.is_file():
-        other = differs_from(checkpoints / MARKER, state_of)
-        if not other and is_whole(state):
+        whole, other = is_whole(state), differs_from(checkpoints / MARKER, state_of)
+        if whole and not other:
             return state
-        why = f"the training state '{state}' is {f'of {other}' if other else 'damaged'}"
-        if other and (aside := set_aside(checkpoints)):
+        why = f"the training state '{state}' is {f'of {other}' if whole else 'damaged'}"
+        if whole and (aside := set_aside(checkpoints)):
             why += f" and is set aside in '{aside}'"
         else:
             state.unlink()

@@ -96,7 +96,6 @@ class Rewiring(pl.Callback):
         if before is not None:
             check_connectivity(
                 theta,
-                model.sign,
                 layers,
                 before=before,
                 result=result,

@@ -60,7 +60,8 @@ class Selections(pl.Callback):
             scores[BEST_TEST] = clean.accuracy
         validation = trainer.callback_metrics.get("validation/accuracy")
         if BEST_VALIDATION in self.names and validation is not None:
-            scores[BEST_VALIDATION] = float(validation)
+            # A float32 mean over batches: its last digits differ between equal counts.
+            scores[BEST_VALIDATION] = round(float(validation), 4)
         better = [
             name
             for name, score in scores.items()

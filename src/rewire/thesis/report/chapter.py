@@ -28,7 +28,8 @@ from rewire.thesis.paired import comparisons
 from rewire.thesis.report.charts import pruning_gallery, sanity_gallery, training_gallery
 from rewire.thesis.report.findings import thesis_findings
 from rewire.thesis.report.matrices import pack_layers
-from rewire.thesis.report.paired_table import TITLE, explanation, paired_rows, shown
+from rewire.thesis.report.paired_rows import paired_rows
+from rewire.thesis.report.paired_table import TITLE, explanation, shown
 from rewire.thesis.shown import Result, examination_of, results
 from rewire.thesis.tables import FIGURES, weights_of
 

@@ -19,7 +19,7 @@ from rewire.reporting.html.model import OPEN, Finding
 from rewire.reporting.render import value_text
 from rewire.reporting.table import COMPARABLE_PROFILE, ENOUGH_IMAGES, ROBUST, Table
 from rewire.thesis.metrics import Examination
-from rewire.thesis.report.paired_table import Row
+from rewire.thesis.report.paired_rows import Row
 
 
 def thesis_findings(

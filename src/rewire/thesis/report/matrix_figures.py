@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +11,9 @@ from rewire.errors import InputError
 from rewire.reporting.canvas import BARS, new_figure, save_figure
 from rewire.structure.vectors import as_matrix, connected, zero_vectors
 
-if TYPE_CHECKING:
-    pass
-
 # The two ends of viridis.
 CONNECTED = (0xFD, 0xE7, 0x25)
 ABSENT = (0x44, 0x01, 0x54)
-
-# Colour-blind safe (Okabe and Ito), told apart by order and legend.
 
 MARGIN = 48  # px around and between panels
 HEADER = 78  # px for the titles of the figure and the panels
@@ -96,7 +90,6 @@ def density_plot(
     *,
     path: str | Path,
     title: str = "",
-    reference: Mapping[str, float] | None = None,
 ) -> np.ndarray:
     """Draw bars of the density of every layer, strategies side by side, on a logarithmic axis.
 
@@ -104,7 +97,6 @@ def density_plot(
         densities: strategy -> layer -> density in percent; the first strategy gives the order.
         path: the PNG to write; the same bytes every time.
         title: title of the figure.
-        reference: layer -> density in percent that published numbers imply, drawn as points.
 
     Returns:
         The figure as uint8 RGB (height, width, 3).
@@ -130,11 +122,6 @@ def density_plot(
         heights = [values[layer] for layer in layers]
         color = BARS[index % len(BARS)]
         axes.bar(positions + shift, heights, width=bar, label=strategy, color=color)
-    known = {layer: value for layer, value in (reference or {}).items() if layer in layers}
-    if known:
-        places = [layers.index(layer) for layer in known]
-        points = list(known.values())
-        axes.plot(places, points, "kD", markersize=5, label="implied by published values")
     if any(value > 0 for values in densities.values() for value in values.values()):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -144,5 +131,5 @@ def density_plot(
     axes.set_ylabel("density, % (log scale)" if axes.get_yscale() == "log" else "density, %")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=len(densities) + 1, frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(densities), frameon=False)
     return save_figure(figure, path)
