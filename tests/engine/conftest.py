@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from rewire.engine import blocked, inference, library, ops
+from rewire.engine import blocked, inference, library, ops, program
 from rewire.errors import InputError
 
 
@@ -55,5 +55,6 @@ def engine(monkeypatch):
 @pytest.fixture(autouse=os.environ.get(library.FILE) is not None)
 def exact_memory(monkeypatch):
     """For sanitizers: activations end where their memory ends, and are not lent out again."""
-    for module in (blocked, inference, ops):
+    for module in (blocked, inference, ops, program):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(program.Program, "_let_go", lambda *_: None)

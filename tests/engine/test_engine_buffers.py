@@ -114,6 +114,21 @@ def test_what_nobody_uses_goes_back_to_the_system(asked):
     assert len(asked) == 2
 
 
+def test_what_tensors_of_other_sizes_need_does_not_add_up(monkeypatch, asked):
+    monkeypatch.setattr(buffers, "_most", 0)
+    held = 0
+    for count in range(100, 0, -1):  # as the batches of an attack
+        tensors = [buffers.empty((count, 10_000), torch.float32) for _ in range(3)]
+        held = max(held, sum(buffers._sizes.values()))
+        del tensors
+    assert held <= 1.5 * buffers._most == 1.5 * 3 * asked[0]
+    asked.clear()
+    for _ in range(3):  # what one batch needs is kept from one to the next
+        tensors = [buffers.empty((50, 10_000), torch.float32) for _ in range(3)]
+        del tensors
+    assert len(asked) <= 3
+
+
 def test_more_memory_than_there_is_is_refused_with_its_size():
     with pytest.raises(MemoryError, match=r"no memory for 4,611,686,018,427,387,904 bytes"):
         buffers.empty((2**60,), torch.float32)

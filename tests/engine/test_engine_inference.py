@@ -104,6 +104,68 @@ def test_maps_of_every_width_of_a_vector_give_the_exact_logits(build, size):
     assert runs_in_one_call(assert_exact(network(chain(stages, image)), image), image)
 
 
+NOT_A_NUMBER = [
+    (Stage(pool=pool, norm=norm, relu=relu), Stage(stride=stride))
+    for pool in (False, True)
+    for norm in (False, True)
+    for relu in (False, True)
+    for stride in (1, 2)
+]
+
+
+@pytest.mark.parametrize("pixel", range(4))
+@pytest.mark.parametrize("stages", NOT_A_NUMBER, ids=str)
+def test_what_is_not_a_number_is_none_behind_relu_and_pool_either(build, stages, pixel):
+    model = network(chain(list(stages), IMAGE), density=1.0).eval()
+    for count in (1, 2, 17, 33):
+        x = images(count)
+        x[count // 2, :, 4 + pixel // 2, 4 + pixel % 2] = float("nan")
+        expected = model(x).isnan()
+        assert expected[count // 2].all()
+        assert expected.sum() == CLASSES
+        assert torch.equal(Inference(model)(x).isnan(), expected)
+        for dtype in (torch.float32, torch.bfloat16):
+            engine = use_engine(copy.deepcopy(model))
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                assert torch.equal(engine(x).isnan(), expected)
+
+
+@pytest.mark.parametrize("how", [how for how in SUMS if "not_fit" not in how])
+def test_sums_keep_what_is_not_a_number(build, how):
+    model = network(Body(how), density=1.0).eval()
+    x = images(17)
+    x[5] = float("nan")
+    assert torch.equal(Inference(model)(x).isnan().any(1).nonzero()[:, 0], torch.tensor([5]))
+    assert Inference(model)(x[5:6]).isnan().all()
+
+
+def test_autocast_around_changes_nothing(build):
+    ordinary = nn.utils.skip_init(nn.Linear, CLASSES, CLASSES)
+    nn.init.normal_(ordinary.weight, generator=seeded(0))
+    nn.init.zeros_(ordinary.bias)
+    infer = Inference(network(nn.Sequential(*chain([Stage()], IMAGE), ordinary)))
+    x = images(17)
+    assert not runs_in_one_call(infer)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = infer(x)
+    assert torch.equal(inside, infer(x))
+
+
+def test_images_that_lie_elsewhere_are_refused(build):
+    model = network(chain([Stage()], IMAGE)).eval()
+    with pytest.raises(InputError, match="on meta"):
+        Inference(model)(images(17).to("meta"))
+    with pytest.raises(InputError, match="images on meta"):
+        use_engine(model)(images(17).to("meta"))
+
+
+def test_maps_beyond_the_indices_are_refused(build):
+    model = network(chain([Stage(channels=64)], (3, 8, 8)))
+    infer = Inference(model)
+    with pytest.raises(InputError, match="larger than the sparse engine's indices"):
+        infer(torch.zeros(1, 1, 1, 1).expand(1, 3, 2048, 2048))
+
+
 def test_no_images_have_no_logits(build):
     assert Inference(network(chain([Stage()], IMAGE)))(images(0)).shape == (0, CLASSES)
 

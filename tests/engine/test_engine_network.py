@@ -502,6 +502,22 @@ def test_other_layers_with_a_pass_of_their_own_are_called(engine):
     assert_as_accurate_as_dense(mixed(body), [images(17, 8, seed=seed) for seed in range(5)])
 
 
+def test_a_precision_that_it_has_not_is_refused(engine):
+    model = use_engine(network("vgg11").eval())
+    with torch.autocast("cpu", torch.float16), pytest.raises(InputError, match="autocast to torch"):
+        model(images(2)[0])
+
+
+@pytest.mark.parametrize("kind", [SparseNetwork, MaskedNetwork])
+def test_a_network_is_trained_after_it_was_looked_at_in_inference_mode(engine, kind):
+    model = use_engine(network("vgg11"))
+    model = model if kind is SparseNetwork else use_engine(MaskedNetwork.of(model))
+    x, y = images(17)
+    with torch.inference_mode():
+        model(x)
+    results(model, x, y)
+
+
 def test_where_the_engine_chooses_itself_such_a_body_is_dense(engine, capsys, monkeypatch):
     monkeypatch.setattr("rewire.engine.choice._said", set())
     model = mixed(OnData("condition"))

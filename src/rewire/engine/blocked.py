@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from rewire.engine.buffers import empty
 from rewire.engine.library import STORAGES, kernels, lanes, pointer
+from rewire.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class _Unpack(Function):
 
 
 def _packed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    if not x.is_cpu:
+        raise InputError(f"images on {x.device}. Allowed in the sparse engine: those on a CPU.")
     x = x.float()
     images, channels, height, width = x.shape
     lane = lanes(dtype)

@@ -16,7 +16,12 @@ from torch import Tensor
 from rewire.engine.library import kernels
 
 _NUMPY = {torch.float32: np.float32, torch.bfloat16: np.int16, torch.int32: np.int32}
-_free: dict[int, list[int]] = defaultdict(list)
+KEPT = 1.5
+"""Memory that is kept, as a multiple of the most that was lent at once: batches of other sizes need
+other pieces, and the last batches of an attack have every size."""
+_free: dict[int, list[int]] = defaultdict(list)  # size → addresses of what nothing uses
+_sizes: dict[int, int] = {}  # address → size of everything
+_most = 0  # bytes that were lent at once, as far as new memory was asked for
 
 
 class _Buffer:
@@ -34,9 +39,16 @@ class _Buffer:
             self.address = self._new()
 
     def _new(self) -> int:
+        global _most
+        idle = sum(size * len(addresses) for size, addresses in list(_free.items()))
+        lent = sum(list(_sizes.values())) - idle + self.size
+        _most = max(_most, lent)
+        if lent + idle > KEPT * _most:
+            give_back()
         address = kernels().rewire_allocate(self.size)
         if not address:
             raise MemoryError(f"no memory for {self.size:,} bytes of activations")
+        _sizes[address] = self.size
         return address
 
     def __del__(self) -> None:
@@ -62,6 +74,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def give_back() -> None:
     """Return all memory that nothing uses to the system."""
-    for addresses in _free.values():
+    for addresses in list(_free.values()):
         while addresses:
-            kernels().rewire_free(addresses.pop())
+            address = addresses.pop()
+            del _sizes[address]
+            kernels().rewire_free(address)

@@ -51,8 +51,10 @@ class Inference:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Float images (B, C, H, W) in [0, 1] → logits (B, classes), float32."""
-        if x.ndim != 4:
-            raise InputError(f"images of shape {tuple(x.shape)}. Allowed: (B, C, H, W).")
+        if x.ndim != 4 or not x.is_cpu:
+            raise InputError(
+                f"images of shape {tuple(x.shape)} on {x.device}. Allowed: (B, C, H, W) on a CPU."
+            )
         _, channels, height, width = x.shape
         x, shape = x.float(), (channels, height, width)
         program = self._program(shape, 1 if len(x) <= SINGLY else TOGETHER)
@@ -61,7 +63,8 @@ class Inference:
         if shape not in self._blocked:
             self._blocked[shape] = self._index(self._plan.geometry(shape, torch.float32))
         layers = self._blocked[shape]
-        return self._plan.walk(x, lambda step, x: self._step(step, x, layers))
+        with torch.autocast("cpu", enabled=False):
+            return self._plan.walk(x, lambda step, x: self._step(step, x, layers))
 
     def _program(self, image: tuple[int, int, int], held: int) -> Program | None:
         """For images of a shape; None if an operation has no form in one."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rewire.engine.index import Index
-from rewire.engine.library import Geometry, kernels
+from rewire.engine.library import STORAGES, Geometry, kernels
 from rewire.engine.ops import gather_weights
 from rewire.engine.plan import Plan
 from rewire.engine.steps import Weights
@@ -80,6 +80,10 @@ class SparseRunner:
     def forward(self, model: SparseNetwork, x: Tensor, lent: Lent) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
         storage = torch.get_autocast_dtype("cpu") if autocast else torch.float32
+        if storage not in STORAGES:
+            raise InputError(
+                f"autocast to {storage}. Allowed in the sparse engine: bfloat16; or none."
+            )
         _, channels, height, width = x.shape
         index = self._index(model, (channels, height, width), storage, lent)
         sizes = [layer.size for layer in index.layers]

@@ -16,6 +16,9 @@ from rewire.errors import InputError
 from rewire.models.norm import BatchNorm2d
 from rewire.models.sparse import SparseConv2d, SparseLinear
 
+LARGEST_MAPS = 2**30
+"""Numbers of one block of images: places are 32-bit, and a tap may lie beyond the map's end."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -84,7 +87,7 @@ class Norm:
                 )[0]
             return affine(x, *self.constants(), **tail)
         count = x.images * x.data.shape[2] * x.data.shape[3]
-        if count == 1:
+        if count <= 1:
             raise ValueError("BatchNorm expected more than 1 value per channel when training")
         out, mean, variance = batch_norm(x, norm.weight, norm.bias, eps=norm.eps, **tail)
         norm.num_batches_tracked += 1
@@ -122,4 +125,10 @@ def geometry_of(
             f"kernel of {kernel} × {kernel}. Allowed: images large enough for the network."
         )
     sizes = [(size + 2 * padding - kernel) // stride + 1 for size in (height, width)]
+    largest = max(inputs * height * width, outputs * sizes[0] * sizes[1])
+    if largest * lanes(storage) >= LARGEST_MAPS:
+        raise InputError(
+            f"maps of {inputs} × {height} × {width} are larger than the sparse engine's indices. "
+            "Allowed: smaller images; or the engine 'dense'."
+        )
     return Geometry(inputs, outputs, height, width, kernel, stride, padding, *sizes, lanes(storage))

@@ -52,7 +52,8 @@ class MaskedNetwork(SparseNetwork):
         """Sorted flat indices (K,) inside the mask."""
         state = self.mask._version, self.mask.data_ptr()
         if self._known is None or self._known[0] != state:
-            self._known = state, self.mask.nonzero()[:, 0]
+            with torch.inference_mode(False):
+                self._known = state, self.mask.nonzero()[:, 0]
         return self._known[1]
 
     @torch.no_grad()

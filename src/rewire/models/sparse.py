@@ -149,9 +149,13 @@ class SparseNetwork(nn.Module):
 
     @torch.no_grad()
     def connected(self) -> Tensor:
-        """Sorted flat indices (K,) with a weight; found anew only after θ was changed."""
+        """Sorted flat indices (K,) with a weight; found anew only after θ was changed.
+
+        A change of values through `theta.data`, which PyTorch does not count, goes unseen.
+        """
         if self._known is None or self._known[0] != _state_of(self.theta):
-            self.know_connected((self.flat_weights() != 0).nonzero()[:, 0])
+            with torch.inference_mode(False):  # trainings go on with it
+                self.know_connected((self.flat_weights() != 0).nonzero()[:, 0])
         assert self._known is not None
         return self._known[1]
 

@@ -230,7 +230,7 @@ INLINE void pool_rows(typename S::T* out, const typename S::T* sums, int width,
     vf line[4][S::n];
     for (int i = 0; i < 4; ++i) S::load(sums + i / 2 * down + i % 2 * S::lanes, line[i]);
     for (int k = 0; k < S::n; ++k) {
-      for (int i = 1; i < 4; ++i) line[0][k] = larger(line[i][k], line[0][k]);
+      for (int i = 1; i < 4; ++i) line[0][k] = largest(line[i][k], line[0][k]);
       line[0][k] = line[0][k] + shift;
       if (finish.relu) line[0][k] = positive_part(line[0][k]);
     }

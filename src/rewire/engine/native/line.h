@@ -54,9 +54,16 @@ INLINE void keep(vu& v) {
 
 INLINE vf select(vu mask, vf yes, vf no) { return (vf)((mask & (vu)yes) | (~mask & (vu)no)); }
 
-// a where a > b, else b; of vectors of any width.
+// a where a > b, else b, also where a is not a number; of vectors of any width and of floats.
 template <class V>
 INLINE V larger(V a, V b) { return a > b ? a : b; }
+
+// The same, but a where a is not a number, either.
+template <class V>
+INLINE V largest(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
+
+// Where the largest so far is no longer that.
+INLINE vu exceeds(vf value, vf best) { return (vu)(value > best) | (vu)(value != value); }
 
 // L floats computed together, where fewer than W are wanted.
 template <int L>
@@ -71,7 +78,7 @@ INLINE V every_second(V a, V b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (2 * I + FROM)...);
 }
 
-INLINE vf positive_part(vf v) { return larger(v, all(0)); }
+INLINE vf positive_part(vf v) { return larger(all(0), v); }
 
 // Sum over the 16 (or more) lanes of a line: lane i and lane i + half, then half of those. The order
 // does not depend on W.

@@ -103,9 +103,9 @@ void tail_forward(const Maps& m, Tail tail, const typename S::T* z, const float*
               S::load(p + (size_t)at * S::lanes, v);
               for (int k = 0; k < S::n; ++k) {
                 const vf value = fma(v[k], s, h);
-                const vu larger = (vu)(value > best[k]);
-                best[k] = select(larger, value, best[k]);
-                winner[k] = select(larger, v[k], winner[k]);
+                const vu more = exceeds(value, best[k]);
+                best[k] = select(more, value, best[k]);
+                winner[k] = select(more, v[k], winner[k]);
               }
             }
             if (won) S::store(won, winner), won += S::lanes;
@@ -146,11 +146,11 @@ INLINE void unwind(const Maps& m, Tail tail, const typename S::T* p, const typen
           vf best = fma(z[0][k], s, h);
           vu second, third, fourth;
           vf v = fma(z[1][k], s, h);
-          second = (vu)(v > best), best = select(second, v, best);
+          second = exceeds(v, best), best = select(second, v, best);
           v = fma(z[2][k], s, h);
-          third = (vu)(v > best), best = select(third, v, best);
+          third = exceeds(v, best), best = select(third, v, best);
           v = fma(z[3][k], s, h);
-          fourth = (vu)(v > best), best = select(fourth, v, best);
+          fourth = exceeds(v, best), best = select(fourth, v, best);
           vu passes = tail.relu ? (vu)(best > all(0)) : ~(vu){};
           won[3][k] = passes & fourth;
           won[2][k] = passes & third & ~fourth;

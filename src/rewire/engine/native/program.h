@@ -41,7 +41,7 @@ inline void run_blocks(const Operation& op, int images, int threads) {
         const size_t size = in.channels * map;
         for (size_t i = b * size; i < (b + 1) * size; ++i) {
           const float v = in.data[i] + op.other.data[i];
-          out.data[i] = op.relu ? larger(v, 0.f) : v;
+          out.data[i] = op.relu ? larger(0.f, v) : v;
         }
       });
       break;

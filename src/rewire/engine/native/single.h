@@ -132,11 +132,12 @@ INLINE int pool_row(float* out, const float* sums, int x, int width, int down, f
       V above, below;
       std::memcpy(&above, sums + 2 * x + i * L, sizeof above);
       std::memcpy(&below, sums + 2 * x + i * L + down, sizeof below);
-      two[i] = larger(below, above);
+      two[i] = largest(below, above);
     }
-    V v = larger(every_second<1>(two[0], two[1], all_of), every_second<0>(two[0], two[1], all_of));
+    V v = largest(every_second<1>(two[0], two[1], all_of),
+                  every_second<0>(two[0], two[1], all_of));
     v = v + shift;
-    if (RELU) v = larger(v, V{});
+    if (RELU) v = larger(V{}, v);
     std::memcpy(out + x, &v, sizeof v);
   }
   if constexpr (L > 2) x = pool_row<L / 2, RELU>(out, sums, x, width, down, shift);
@@ -155,9 +156,9 @@ void finish(const Operation& op, int channel, const float* sums) {
     for (; x < width; ++x) {
       const float* s = sums + x * (POOL ? 2 : 1) * right;
       float v = s[0];
-      if constexpr (POOL) v = larger(larger(s[down + right], s[down]), larger(s[right], v));
+      if constexpr (POOL) v = largest(largest(s[down + right], s[down]), largest(s[right], v));
       v += shift;
-      out[x] = RELU ? larger(v, 0.f) : v;
+      out[x] = RELU ? larger(0.f, v) : v;
     }
   }
 }
@@ -249,7 +250,7 @@ inline void multiply(const Operation& op) {
     for (int c = 0; c < 3; ++c)
       if (e + c < end) sum[c] += in[e[c].place] * e[c].weight;
     float v = (sum[0] + sum[1]) + (sum[2] + sum[3]) + (op.shift ? op.shift[o] : 0.f);
-    op.out.data[o] = op.relu ? larger(v, 0.f) : v;
+    op.out.data[o] = op.relu ? larger(0.f, v) : v;
   }
 }
 
@@ -262,7 +263,7 @@ inline void run_planes(const Operation& op, int threads) {
     case ADD:
       for (size_t i = 0; i < out.channels * out.size(); ++i) {
         const float v = in.data[i] + op.other.data[i];
-        out.data[i] = op.relu ? larger(v, 0.f) : v;
+        out.data[i] = op.relu ? larger(0.f, v) : v;
       }
       break;
     case AVERAGE:
