@@ -195,8 +195,8 @@ def test_an_interrupted_stage_goes_on_and_ends_in_the_same_bytes(
         article_noise.run(*small(again))
     assert not (cell(again) / "metrics.json").exists()
     article_noise.run(*small(again))
-    # 2 x 3 vectors and 6 trials of 2; only the interrupted one is begun twice.
-    assert len(calls) == 6 + 12 + 1
+    # 2 x 3 vectors and 8 trials of 2; only the interrupted one is begun twice.
+    assert len(calls) == 6 + 16 + 1
     assert not list((again / "quick" / "checkpoints").iterdir())
     for name in (*FILES, MANIFEST):
         assert sha256(cell(again) / name) == sha256(cell(finished) / name), name
@@ -210,12 +210,12 @@ def test_trainability_has_every_run_and_the_articles_is_as_before(finished):
     rows = metrics["trainability"]
     assert [tuple(row) for row in rows] == [
         ("loss", "optimiser", "lr", "column", "correct", "images")
-    ] * 12
-    losses = ["ce", "quadratic_linear", "quadratic_softmax"]
+    ] * 16
+    losses = ["ce", "quadratic_linear", "quadratic_relu", "quadratic_softmax"]
     assert [(row["loss"], row["optimiser"], row["lr"]) for row in rows[::2]] == [
         (loss, optimiser, lr) for optimiser, lr in (("sgd", 3.0), ("sign", 0.01)) for loss in losses
     ]
-    assert [row["column"] for row in rows] == ["3/.25", "8/.3"] * 6
+    assert [row["column"] for row in rows] == ["3/.25", "8/.3"] * 8
     assert {row["images"] for row in rows} == {70}
     # Here it takes as many steps as the noise itself.
     every = metrics["accuracy"]["G1"]["E1"]["all"]["correct"]
@@ -306,20 +306,26 @@ def test_bad_values_on_the_command_line_are_one_line_and_exit_code_2(tmp_path):
 
 
 @pytest.mark.parametrize("evaluation", ["E1", "E2"])
-def test_transfer_is_the_cells_network_on_every_heads_noise(evaluation, finished):
+@pytest.mark.parametrize("variant", ["G1", "G2"])
+def test_transfer_is_the_cells_network_on_every_heads_noise(variant, evaluation, finished):
     metrics = metrics_of(finished, "article_transfer")
     assert list(metrics) == ["columns", "sources"]
     assert metrics["columns"] == metrics_of(finished)["columns"]
     assert list(metrics["sources"]) == ["sce", "lq", "rq"]
     for head, found in metrics["sources"].items():
-        assert list(found) == ["E1", "E2"]
-        source = cell(finished, name=f"ann-{head}-seed0") / "noise_G1.safetensors"
+        assert list(found) == ["G1", "G2"]
+        assert list(found[variant]) == ["E1", "E2"]
+        source = cell(finished, name=f"ann-{head}-seed0") / f"noise_{variant}.safetensors"
         noise = torch.cat([torch.zeros(1, 784), load_noise(source)[0]])
         right, _ = judged_by_hand(finished, noise, evaluation)
-        assert found[evaluation] == {"correct": right.sum(axis=1).tolist(), "images": [70] * 4}
-    own = metrics_of(finished)["accuracy"]["G1"][evaluation]["all"]
-    assert metrics["sources"]["lq"][evaluation] == own
-    noisy = [tuple(found[evaluation]["correct"][1:]) for found in metrics["sources"].values()]
+        assert found[variant][evaluation] == {
+            "correct": right.sum(axis=1).tolist(),
+            "images": [70] * 4,
+        }
+    own = metrics_of(finished)["accuracy"][variant][evaluation]["all"]
+    assert metrics["sources"]["lq"][variant][evaluation] == own
+    found = [sources[variant][evaluation] for sources in metrics["sources"].values()]
+    noisy = [tuple(counts["correct"][1:]) for counts in found]
     assert len(set(noisy)) == 3
 
 
@@ -342,8 +348,8 @@ def test_transfer_is_stale_after_new_noise_or_a_new_network(copied, capsys):
         article_transfer.run(*small(copied))
     article_noise.run(*small(copied))
     article_transfer.run(*small(copied))
-    clean = metrics_of(copied, "article_transfer")["sources"]["lq"]["E1"]["correct"][0]
-    assert clean < before["lq"]["E1"]["correct"][0]
+    clean = metrics_of(copied, "article_transfer")["sources"]["lq"]["G1"]["E1"]["correct"][0]
+    assert clean < before["lq"]["G1"]["E1"]["correct"][0]
 
 
 def test_transfer_names_the_missing_head_and_the_commands_that_make_it(again):

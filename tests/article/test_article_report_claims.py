@@ -206,6 +206,26 @@ def test_draws_of_opposite_sign_leave_class_one_undecided() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unpruned", "draws", "verdict"),
+    [
+        (0.45, (-0.04, 0.03, -0.03, 0.02, -0.01), "undecided"),
+        (0.45, (-0.04, -0.03, -0.03, -0.02, -0.01), "supported"),
+        (0.45, (0.001, 0.002, 0.003, 0.004, 0.005), "not supported"),
+        # Nothing but the images of class 1 is correct: no accuracy to fall.
+        (0.115, (0.001, 0.002, 0.003, 0.004, 0.005), "undecided"),
+    ],
+)
+def test_class_one_falls_if_it_can_and_all_draws_agree(unpruned, draws, verdict) -> None:
+    rows = []
+    for row in CNN.rows:
+        if (row.curve, row.column) == ("activated_dense1", "1/.35"):
+            accuracy = unpruned + (draws[row.draw] if row.ratio > 0 else 0)
+            row = row.model_copy(update={"correct": round(accuracy * row.images)})
+        rows.append(row)
+    assert scored(runs=[replace(CNN, rows=rows)])["j"].verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("gains", "clean", "verdict"),
     [
         ((0.02, 0.01, 0.0, -0.03), 0.99, "supported"),

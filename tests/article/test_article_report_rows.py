@@ -70,8 +70,7 @@ def test_noise_rows_average_over_seeds() -> None:
     assert found[0]["none"] == pytest.approx(98)
     assert found[0]["3/.25"] == pytest.approx(45)
     assert found[1]["mean of 8"] == pytest.approx(50)
-    other = noise_rows([noise(0, 0.4)], network="ann", images="non_target")
-    assert other[0]["mean of 8"] == pytest.approx(30)
+    assert found[0]["… without images of the vector's class"] == pytest.approx(35)
     assert noise_rows([noise(0, 0.4)], network="cnn") == []
 
 
@@ -84,18 +83,24 @@ def test_trainability_rows() -> None:
 def test_transfer_rows_are_networks_by_sources() -> None:
     def cell(head: str, values: tuple[float, float, float], seed: int = 0):
         sources = {
-            source: {"E1": level(value), "E2": level(value + 0.1)}
+            source: {
+                variant: {"E1": level(value + shift), "E2": level(value + shift + 0.1)}
+                for variant, shift in (("G1", 0.0), ("G2", 0.05))
+            }
             for source, value in zip(("sce", "lq", "rq"), values, strict=True)
         }
         return result(Transferred(columns=ANN, sources=sources), head=head, seed=seed)
 
     cells = [cell("lq", (0.5, 0.2, 0.3)), cell("lq", (0.7, 0.2, 0.3), 1), cell("sce", (0.1, 0, 0))]
     found = transfer_rows(cells)
-    assert [(row["network of"], row["seeds"]) for row in found] == [("sce", 1), ("lq", 2)]
-    assert found[1]["noise of sce"] == pytest.approx(60)
-    assert found[1]["noise of rq"] == pytest.approx(30)
-    assert found[1]["none"] == pytest.approx(98)
-    assert transfer_rows(cells, evaluation="E2")[0]["noise of sce"] == pytest.approx(20)
+    assert [(row["network of"], row["noise"], row["seeds"]) for row in found] == [
+        *(("sce", "G1", 1), ("sce", "G2", 1), ("lq", "G1", 2), ("lq", "G2", 2)),
+    ]
+    assert found[2]["noise of sce"] == pytest.approx(60)
+    assert found[2]["noise of rq"] == pytest.approx(30)
+    assert found[2]["none"] == pytest.approx(98)
+    assert found[3]["noise of sce"] == pytest.approx(65)
+    assert transfer_rows(cells, evaluation="E2")[1]["noise of sce"] == pytest.approx(25)
 
 
 def test_adaptive_rows_say_how_much_of_the_gain_remains() -> None:
@@ -106,7 +111,9 @@ def test_adaptive_rows_say_how_much_of_the_gain_remains() -> None:
         for name, s, a in (("absolute", 0.6, 0.45), ("combined", 0.35, 0.3))
     ]
     adaptive = result(Adapted(columns=ANN, steps=1, evaluation="E1", points=points))
-    first, absolute, combined = adaptive_rows([adaptive], [noise(0, 0.4)])
+    # Of other seeds than those that were pruned, and of other heads, there is noise, too.
+    whole = [noise(0, 0.4), noise(1, 0.7), noise(0, 0.9, head="rq")]
+    first, absolute, combined = adaptive_rows([adaptive], whole)
     assert (first.point, first.static, first.adaptive) == ("none", 40.0, 40.0)
     assert absolute.clean == pytest.approx(97)
     assert absolute.kept == pytest.approx(25)

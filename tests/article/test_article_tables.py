@@ -79,10 +79,10 @@ def test_table1_holds_what_was_measured_and_nothing_else(finished):
 
 
 def test_transfer_has_a_row_per_network_that_was_run(finished):
-    (row,) = table(finished, "article_transfer_E1")
-    assert row["network of"] == "lq"
+    row, other = table(finished, "article_transfer_E1")
+    assert [(r["network of"], r["noise"]) for r in (row, other)] == [("lq", "G1"), ("lq", "G2")]
     correct, images = (
-        metrics_of(finished, "article_transfer")["sources"]["sce"]["E1"][key][0]
+        metrics_of(finished, "article_transfer")["sources"]["sce"]["G1"]["E1"][key][0]
         for key in ("correct", "images")
     )
     assert row["none"] == pytest.approx(100 * correct / images)

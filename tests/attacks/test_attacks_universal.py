@@ -53,7 +53,8 @@ def literal_loss(logits: Tensor, target: int, name: str) -> Tensor:
     total = logits.new_zeros(())
     for row in logits:
         softmax = [value.exp() / row.exp().sum() for value in row]
-        outputs = row if name == "quadratic_linear" else softmax
+        relu = [value.clamp_min(0) for value in row]
+        outputs = {"quadratic_linear": row, "quadratic_relu": relu}.get(name, softmax)
         if name == "ce":
             total = total - softmax[target].log()
         else:
@@ -95,6 +96,7 @@ def literal_noise(model, images, target, limit, *, variant, lr, loss, optimiser)
         ("ce", "sgd", 0.5),
         ("quadratic_softmax", "sgd", 80.0),
         ("quadratic_linear", "sgd", 5.0),
+        ("quadratic_relu", "sgd", 20.0),
         ("ce", "sign", 0.04),
         ("quadratic_linear", "adam", 0.03),
         ("ce", "adam", 0.03),
@@ -234,7 +236,7 @@ def test_batches_after_the_last_step_are_not_drawn():
         ({"steps": 3}, "2 batches of images for 3 steps"),
         ({"lr": 0}, "lr is 0"),
         ({"variant": "G3"}, "unknown noise variant 'G3'"),
-        ({"loss": "cross"}, "Allowed: ce, quadratic_linear, quadratic_softmax"),
+        ({"loss": "cross"}, "Allowed: ce, quadratic_linear, quadratic_relu, quadratic_softmax"),
         ({"optimiser": "adma"}, "Did you mean 'adam'"),
         ({"vectors_per_pass": 0}, "vectors_per_pass is 0"),
         ({"precision": "fp8"}, "unknown noise precision 'fp8'.*Allowed: 32-true, bf16-mixed"),

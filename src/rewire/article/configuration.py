@@ -53,7 +53,7 @@ Evaluations = Annotated[
     Field(min_length=1),
     Allowed("a list of E1 (unclipped) and E2 (clipped), at least one"),
 ]
-Loss = Literal["ce", "quadratic_linear", "quadratic_softmax"]
+Loss = Literal["ce", "quadratic_linear", "quadratic_relu", "quadratic_softmax"]
 Optimiser = Literal["sgd", "sign", "adam"]
 Metric = Literal["absolute", "activated", "mean_x", "random", "combined"]
 Scored = Literal["absolute", "activated"]
@@ -83,8 +83,8 @@ class Run(Section):
 Runs = Annotated[
     list[Run],
     Allowed(
-        "a list of {loss: ce | quadratic_linear | quadratic_softmax, optimiser: sgd | sign | adam, "
-        "lr: > 0}"
+        "a list of {loss: ce | quadratic_linear | quadratic_relu | quadratic_softmax, "
+        "optimiser: sgd | sign | adam, lr: > 0}"
     ),
 ]
 PairsByNetwork = dict[str, Pairs]

@@ -49,6 +49,7 @@ from rewire.pruning.decoupled_cost import Cost, layer_cost
 from rewire.reporting.text_tables import summary_table
 from rewire.rng import generator
 from rewire.tracking import Tracker
+from rewire.training.device import use_threads
 
 FIGURE, COST = "decoupled.png", "cost.json"
 EVALUATION = "E1"  # as the article: x + n, unclipped
@@ -64,6 +65,8 @@ def run(config: DictConfig, overrides: list[str]) -> None:
 def measure(cell: Cell[Configuration]) -> list[str]:
     config, options, folder = cell.config, cell.config.decoupled, cell.folder
     check(config.network.name, options)
+    use_threads(config.trainer.threads)
+    torch.set_flush_denormal(True)  # as `load_inputs` does, for SciPy's products, too
     trained, noised = cell.earlier("article_train"), cell.earlier("article_noise")
     model = load_dense(trained / WEIGHTS, expected=config.network.model_dump())
     columns, noise = vectors(noised / NOISE, options)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 
 from rewire.files import MANIFEST
-from rewire.pipeline.document import HISTORY, METRICS, NOISE, RECORD, WEIGHTS, Document, Stage
+from rewire.pipeline.document import (
+    HISTORY,
+    METRICS,
+    NOISE,
+    NOISES,
+    RECORD,
+    WEIGHTS,
+    Document,
+    Stage,
+)
 
 _DENSE = ("data", "network", "head", "trainer")
 _NOISED = (*_DENSE, "noise")
@@ -29,7 +38,7 @@ ARTICLE = Document(
         "article_noise": Stage(
             _NOISED,
             {"article_train": WEIGHTS},
-            outs=(NOISE, "noise_G2.safetensors", "noise.png", METRICS, *RECORD),
+            outs=(*NOISES.values(), "noise.png", METRICS, *RECORD),
         ),
         "article_curves": Stage(
             (*_NOISED, "curves"),
@@ -53,7 +62,7 @@ ARTICLE = Document(
                 *(
                     f"article_noise/ann-{head}-seed${{item.seed}}/{name}"
                     for head in ("lq", "rq", "sce")
-                    for name in (MANIFEST, NOISE)
+                    for name in (MANIFEST, *NOISES.values())
                 ),
             ),
             cells="transfer",

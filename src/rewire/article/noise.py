@@ -36,7 +36,7 @@ from rewire.attacks.universal import (
 from rewire.attacks.universal_files import save_noise
 from rewire.files import write_json
 from rewire.pipeline.cell import Cell
-from rewire.pipeline.document import METRICS
+from rewire.pipeline.document import METRICS, NOISES
 from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
@@ -87,7 +87,7 @@ def attack(cell: Cell[Configuration]) -> list[str]:
             },
             trainability=trainability(trials, noise.trainability.pairs, make, judge),
         )
-        files = [f"noise_{variant}.safetensors" for variant in made]
+        files = [NOISES[variant] for variant in made]
         for name, (variant, vectors) in zip(files, made.items(), strict=True):
             save_noise(folder / name, vectors, pairs=noise.pairs, variant=variant)
         pixels = draw_noise(made, noise.pairs, folder / PICTURE)

@@ -147,8 +147,7 @@ class Rankings:
                 seed=self.draw_seed(draw),
                 include_output=include_output,
             )
-            # Half the size of int64: every ratio compares all of them.
-            found[metric] = {name: rank(values[name]).int() for name in chosen}
+            found[metric] = {name: rank(values[name]) for name in chosen}
         return found
 
 

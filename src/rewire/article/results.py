@@ -116,10 +116,10 @@ class Adapted(Record):
 
 
 class Transferred(Record):
-    """metrics.json of `article_transfer`; `sources` is head → evaluation → counts."""
+    """metrics.json of `article_transfer`; `sources` is head → variant → evaluation → counts."""
 
     columns: list[str]
-    sources: dict[str, dict[str, Counts]]
+    sources: dict[str, dict[str, dict[str, Counts]]]
 
 
 class SparseLayer(Record):

@@ -147,13 +147,13 @@ def further(results: Results) -> Iterator[RowsView]:
     for network in networks:
         yield RowsView(
             f"article_trainability_{network}",
-            f"Can noise be trained through the network's own loss? ({network})",
+            f"Can noise be trained through a quadratic loss? ({network})",
             tuple(trainability_rows(noise, network=network)),
         )
     for evaluation in ("E1", "E2"):
         yield RowsView(
             f"article_transfer_{evaluation}",
-            f"Noise of one head on the network of another, {evaluation}",
+            f"Noise of one head (G1, G2) on the network of another, {evaluation}",
             tuple(transfer_rows(results.transfer, evaluation=evaluation)),
         )
     for network in networks:

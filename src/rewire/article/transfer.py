@@ -15,13 +15,13 @@ from rewire.article.configuration import Configuration
 from rewire.article.counts import percents
 from rewire.article.noise_vectors import judged, load_inputs
 from rewire.article.results import Counts, Transferred
-from rewire.attacks.universal import EVALUATIONS, column_labels
+from rewire.attacks.universal import EVALUATIONS, VARIANTS, column_labels
 from rewire.attacks.universal_files import load_noise
 from rewire.errors import InputError
 from rewire.files import MANIFEST, write_json
 from rewire.pipeline.cell import Cell
 from rewire.pipeline.commands import command_of
-from rewire.pipeline.document import METRICS, NOISE, WEIGHTS
+from rewire.pipeline.document import METRICS, NOISES, WEIGHTS
 from rewire.pipeline.partial_results import parts, piece
 from rewire.pipeline.run_cell import run_cell
 from rewire.tracking import Tracker
@@ -65,20 +65,28 @@ def noise_of(cell: Cell[Configuration], head: str) -> Path:
 
 def measure(cell: Cell[Configuration], noises: Mapping[str, Path]) -> list[str]:
     pairs = cell.config.noise.pairs
-    vectors = {head: load_noise(path / NOISE, expected=pairs)[0] for head, path in noises.items()}
+    vectors = {
+        (head, variant): load_noise(path / NOISES[variant], expected=pairs)[0]
+        for head, path in noises.items()
+        for variant in VARIANTS
+    }
     inputs = load_inputs(cell.config, cell.earlier("article_train"))
     with parts(cell.folder, decided=cell.pieces(device=inputs.device.type)) as part:
 
-        def judge(head: str, evaluation: str) -> Counts:
+        def judge(head: str, variant: str, evaluation: str) -> Counts:
+            noise = vectors[head, variant]
             compute = functools.partial(
-                judged, inputs.model, inputs.test, vectors[head], pairs, evaluation=evaluation
+                judged, inputs.model, inputs.test, noise, pairs, evaluation=evaluation
             )
-            return piece(part, f"{head}-{evaluation}", compute, dict[str, Counts])["all"]
+            return piece(part, f"{head}-{variant}-{evaluation}", compute, dict[str, Counts])["all"]
 
         metrics = Transferred(
             columns=column_labels(pairs),
             sources={
-                head: {evaluation: judge(head, evaluation) for evaluation in EVALUATIONS}
+                head: {
+                    variant: {name: judge(head, variant, name) for name in EVALUATIONS}
+                    for variant in VARIANTS
+                }
                 for head in SOURCES
             },
         )
@@ -90,12 +98,13 @@ def measure(cell: Cell[Configuration], noises: Mapping[str, Path]) -> list[str]:
 def tell(own: str, metrics: Transferred, tracker: Tracker) -> None:
     """Print and track the accuracies in percent, one column per source of the noise."""
     shares = {
-        f"{head}-{evaluation}": percents(counts)
-        for head, evaluations in metrics.sources.items()
+        f"{head}-{variant}-{evaluation}": percents(counts)
+        for head, variants in metrics.sources.items()
+        for variant, evaluations in variants.items()
         for evaluation, counts in evaluations.items()
     }
     rows = [list(row) for row in zip(metrics.columns, *shares.values(), strict=True)]
-    print(f"accuracy % of head {own} under noise made on (E1 unclipped, E2 clipped to [0, 1])")
+    print(f"accuracy % of head {own} under noise made on heads (G1, G2; E1 unclipped, E2 clipped)")
     print(tabulate(rows, ["", *shares], floatfmt=".2f"))
     tracker.summary({f"mean accuracy/{name}": fmean(values[1:]) for name, values in shares.items()})
     tracker.table("transfer", ["column", *(f"{name} %" for name in shares)], rows)

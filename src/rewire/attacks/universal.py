@@ -73,6 +73,12 @@ def quadratic_linear(logits: Tensor, target: Tensor) -> Tensor:
     return (one_hot - logits).square().mean(dim=1) / 2
 
 
+@LOSSES.register("quadratic_relu")
+def quadratic_relu(logits: Tensor, target: Tensor) -> Tensor:
+    """`quadratic_linear` of ReLU(logits), what the head RQ was trained with."""
+    return quadratic_linear(logits.relu(), target)
+
+
 @LOSSES.register("quadratic_softmax")
 def quadratic_softmax(logits: Tensor, target: Tensor) -> Tensor:
     """`quadratic_linear` of softmax(logits)."""

@@ -21,7 +21,8 @@ CONFIG = "config.yaml"  # what decided a result, as the manifest vouches for it
 RECORD = (CONFIG, MANIFEST)
 SURROGATES = "surrogates.json"
 LEDGER = "trained.npz"  # per image, of the trained network: what stage `audit` reads
-NOISE = "noise_G1.safetensors"  # what most stages of the article read
+NOISES = {variant: f"noise_{variant}.safetensors" for variant in ("G1", "G2")}
+NOISE = NOISES["G1"]  # what most stages of the article read
 
 
 def clean_ledger(variant: str) -> str:

@@ -23,9 +23,9 @@ Masks = dict[str, Tensor]
 """Matrix name → bool (out, in), True where the weight is kept; absent matrices are kept whole."""
 
 Ratio = float | Mapping[str, float]
+"""Share of weights that go: the same of every ranked matrix, or matrix name → its own."""
 Pruning = Mapping[str, Ratio]
 """Metric → how far it prunes; what any of them removes goes."""
-"""Share of weights that go: the same of every ranked matrix, or matrix name → its own."""
 
 Metric = Callable[[Tensor, Any, torch.Generator], Tensor]
 """(weight (out, in), mean input (in,) or None, generator) → (out, in); the smallest go first."""

@@ -166,7 +166,8 @@ CLAIMS = (
         "j",
         "CNN: class 1 falls under activated pruning of dense1 and rises under that of dense2.",
         f"{rule.CLASS1} falls by {_GAIN} at {_L1} of dense1 and rises by {_GAIN} at {_L2} of "
-        "dense2, the mean over draws; undecided if draws differ in sign.",
+        "dense2, the mean over draws; undecided if draws differ in sign, or if nothing but the "
+        "images of class 1 is correct before.",
         "yes, also in the author's repeat",
         "runs",
         "cnn",

@@ -72,8 +72,8 @@ def _adaptive(rows: Sequence[AdaptiveRow]) -> Finding | None:
     texts = [f"{head}, {point}: {value:.0f} %" for (head, point), value in kept.items()]
     low, high = min(kept.values()), max(kept.values())
     return Finding(
-        text="Noise made anew on the pruned networks takes part of the gain back: "
-        f"{low:.0f} to {high:.0f} % of it remain.",
+        text=f"Of the gain {low:.0f} to {high:.0f} % remain under noise made anew on the pruned "
+        "networks.",
         verdict="beyond the article",
         evidence=("; ".join(texts) + ".",),
         anchor="article_adaptive_ann",

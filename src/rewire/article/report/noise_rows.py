@@ -6,17 +6,19 @@ Accuracies are in percent, averaged over draws, then over seeds; `seeds` says ov
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from pydantic import Field
 
 from rewire.article.counts import accuracies
 from rewire.article.report.runs import CLEAN, VECTORS, Measured, chosen, mean, mean_of
 from rewire.article.results import Adapted, Noised, Transferred
+from rewire.attacks.universal import VARIANTS
 from rewire.record import Record
 from rewire.reporting.text_tables import markdown_table
 
 HEADS = ("sce", "lq", "rq")
-MEAN = "mean of 8"
+MEAN, OTHERS = "mean of 8", "… without images of the vector's class"
 AS_PLOTTED = ("G1", "E1")  # how the article makes noise and judges under it
 
 Row = dict[str, str | float | None]
@@ -38,32 +40,34 @@ class AdaptiveRow(Record):
     kept: float | None = Field(alias="gain kept %")
 
 
-def noise_rows(
-    results: Iterable[Measured[Noised]], *, network: str, images: str = "all"
-) -> list[Row]:
+def noise_rows(results: Iterable[Measured[Noised]], *, network: str) -> list[Row]:
     """Unpruned networks under noise of both variants (G1, G2), judged both ways (E1, E2).
 
     Args:
         results: of any network.
         network: which one.
-        images: "all", as the article counts, or "non_target", without images of the target class.
 
     Returns:
         One row per head, variant and evaluation, a column per vector, and the mean of the
-        article's eight.
+        article's eight: of all images, as the article counts, and of those of another class than
+        the vector's.
     """
-    values: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    values: dict[tuple[str, str, str], list[tuple[Shares, Shares]]] = {}
     for result in chosen(results, network=network):
-        metrics = result.metrics
-        for variant, evaluations in metrics.accuracy.items():
+        columns = result.metrics.columns
+        for variant, evaluations in result.metrics.accuracy.items():
             for evaluation, counts in evaluations.items():
-                found = accuracies(counts[images], metrics.columns)
+                found = (
+                    accuracies(counts["all"], columns),
+                    accuracies(counts["non_target"], columns),
+                )
                 values.setdefault((result.head, variant, evaluation), []).append(found)
     rows = []
     for (head, variant, evaluation), each in values.items():
         row: Row = {"head": head, "noise": variant, "evaluation": evaluation, "seeds": len(each)}
-        row |= {column: mean_percent(f.get(column) for f in each) for column in each[0]}
-        rows.append(row | {MEAN: mean_percent(of_vectors(f, network) for f in each)})
+        row |= {column: mean_percent(f.get(column) for f, _ in each) for column in each[0][0]}
+        row[MEAN] = mean_percent(of_vectors(f, network) for f, _ in each)
+        rows.append(row | {OTHERS: mean_percent(of_vectors(f, network) for _, f in each)})
     return rows
 
 
@@ -105,7 +109,7 @@ def trainability_rows(results: Iterable[Measured[Noised]], *, network: str) -> l
 def transfer_rows(
     results: Iterable[Measured[Transferred]], *, network: str = "ann", evaluation: str = "E1"
 ) -> list[Row]:
-    """Mean accuracy over the eight vectors: a row per network, a column per source of its noise.
+    """Mean accuracy over the eight vectors: a row per network and variant, a column per source.
 
     Args:
         results: of any network.
@@ -115,12 +119,12 @@ def transfer_rows(
     found = chosen(results, network=network)
     heads = [head for head in HEADS if any(result.head == head for result in found)]
     rows = []
-    for head in heads:
+    for head, variant in product(heads, VARIANTS):
         each = [result.metrics for result in found if result.head == head]
-        row: Row = {"network of": head, "seeds": len(each), CLEAN: None}
+        row: Row = {"network of": head, "noise": variant, "seeds": len(each), CLEAN: None}
         for source in HEADS:
             measured = [
-                accuracies(metrics.sources[source][evaluation], metrics.columns)
+                accuracies(metrics.sources[source][variant][evaluation], metrics.columns)
                 for metrics in each
                 if source in metrics.sources
             ]
@@ -141,7 +145,7 @@ def adaptive_rows(
 
     Args:
         results: of any network.
-        noise: of them, for a first row per head: the whole network under its own noise.
+        noise: for a first row per head, of the same seeds: the whole network under its own noise.
         network: which one.
 
     Returns:
@@ -149,11 +153,15 @@ def adaptive_rows(
         the share of the static gain over the unpruned network that remains.
     """
     found: dict[str, dict[str | None, list[tuple[float, Shares, Shares]]]] = {}
+    results = chosen(results, network=network)
+    pruned_of = {(pruned.head, pruned.seed) for pruned in results}
     for whole in chosen(noise, network=network):
+        if (whole.head, whole.seed) not in pruned_of:
+            continue
         counts = whole.metrics.accuracy["G1"]["E1"]["all"]
         own = accuracies(counts, whole.metrics.columns)
         found.setdefault(whole.head, {}).setdefault(None, []).append((0.0, own, own))
-    for pruned in chosen(results, network=network):
+    for pruned in results:
         columns = pruned.metrics.columns
         for point in pruned.metrics.points:
             both = accuracies(point.static, columns), accuracies(point.adaptive, columns)
