@@ -68,4 +68,4 @@ dashboard: setup ## Browse the tracked runs in the terminal
 	python -m rewire dashboard outputs/wandb
 
 clean: ## Remove the environment and everything that was computed
-	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/paper outputs/tables outputs/figures outputs/metrics outputs/curves outputs/report outputs/bench outputs/wandb
+	rm -rf $(VENV) .dvc/cache .dvc/tmp outputs/quick outputs/cpu outputs/gpu outputs/paper outputs/structure outputs/tables outputs/figures outputs/metrics outputs/curves outputs/report outputs/bench outputs/wandb

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import NoReturn
 
 import rewire
 from rewire.errors import InputError, unknown_name
@@ -52,13 +53,13 @@ def main(arguments: Sequence[str]) -> int:
     if name == "--version":
         print(f"rewire {rewire.__version__}")
         return 0
-    if name == "complete":
-        from rewire.config.completion import completions
-
-        print("\n".join(completions(others, COMMANDS)))
-        return 0
     documents = [document.name for document in DOCUMENTS]
     try:
+        if name == "complete":
+            from rewire.config.completion import completions
+
+            print("\n".join(completions(others, COMMANDS)))
+            return 0
         if name in COMMANDS:
             gc.enable()
             return importlib.import_module(COMMANDS[name][0]).main(others) or 0
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         stage = stage_of(name, others[0])
     except InputError as error:
         stop(error)
+    except KeyboardInterrupt as interrupt:
+        interrupted(interrupt)
     launch(stage, others[1:])
     return 0
 
@@ -100,8 +103,13 @@ def launch(stage: str, arguments: Sequence[str]) -> None:
     except InputError as error:
         stop(error)
     except KeyboardInterrupt as interrupt:
-        show(interrupt)
-        refuse(["interrupted"], code=128 + signal.SIGINT)
+        interrupted(interrupt)
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
+    """Say so in one line, and exit as a shell expects it."""
+    show(interrupt)
+    refuse(["interrupted"], code=128 + signal.SIGINT)
 
 
 def launch_arguments(stage: str, arguments: Sequence[str]) -> None:

@@ -29,6 +29,8 @@ def errors(*arguments: str) -> list[str]:
         (["--resolve"], "--resolve shows nothing by itself. Allowed: --cfg job --resolve"),
         (["-m", "seed=range(0,3),-1"], "has a range among other values. Allowed: a range alone"),
         (["-m", "seed=choice(7,range(0,3))"], "cannot read 'seed=choice(7,range(0,3))'"),
+        (["hydra.launcher.engine=print"], "'hydra.launcher.engine' is for sweeps"),
+        (["profile.name=paper"], "'profile.name' is not taken"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(arguments, words):
@@ -51,6 +53,7 @@ def test_a_sweep_without_an_output_folder_is_refused(argument):
         ["--info", "plugins", "seed=1"],
         ["-m", "seed=range(0,3)"],
         ["-m", "seed=0,1"],
+        ["-m", "seed=0,1", "hydra.launcher.engine=print"],
     ],
 )
 def test_what_makes_sense_is_taken(arguments):

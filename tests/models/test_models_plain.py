@@ -184,7 +184,7 @@ class Trap:
         ("net.pt", [1, 2], "holds no state dictionary"),
         ("net.pt", {"epoch": 3}, "'epoch', which is no tensor"),
         ("net.bin", b"nonsense", r"Allowed: .safetensors, .pt, .pth"),
-        ("net.pth", None, "is no file"),
+        ("net.pth", None, "run the stage that writes it first, or name another file"),
     ],
 )
 def test_a_file_that_is_no_state_dictionary_is_refused(tmp_path, capsys, name, content, said):

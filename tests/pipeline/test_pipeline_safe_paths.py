@@ -42,6 +42,13 @@ def test_overrides_in_a_name_are_harmless(value, tmp_path):
     assert len(name) <= len("ann-lq-seed0-") + LONGEST_SUFFIX
 
 
+@pytest.mark.parametrize("stage", ["train", "prune", "evaluate"])
+def test_what_is_changed_of_a_profile_is_in_the_name(stage):
+    overrides = ["profile.epochs.natural=1"]
+    name = cell_of(composed(), stage=stage, overrides=overrides)
+    assert name == "natural-s0.99-random-seed0-profile.epochs.natural=1"
+
+
 @pytest.mark.parametrize("option", ["arm", "profile.name"])
 @pytest.mark.parametrize("value", EVIL[:-1])
 def test_evil_names_are_refused_before_the_stage(option, value):

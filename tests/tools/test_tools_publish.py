@@ -109,7 +109,33 @@ def test_an_arm_is_in_its_own_table_alone(source, tmp_path):
     assert shown["l2, Equation 3 as printed"] == percent
 
 
+def test_nothing_of_an_earlier_network_stays_beside_a_new_one(source, target, tmp_path, capsys):
+    made, results = tmp_path / "quick", tmp_path / "results"
+    shutil.copytree(source, made)
+    shutil.copytree(target, results)
+    for stage in ("train", "prune", "evaluate", "structure"):
+        (made / stage / CELL / "manifest.json").rename(tmp_path / f"{stage}.json")
+    train.run(*small(tmp_path, "rewire=l2", "trainer.lr=0.01", "force=true"))
+    for stage in ("prune", "evaluate", "structure"):
+        (tmp_path / f"{stage}.json").rename(made / stage / CELL / "manifest.json")
+    (new,) = [path for path in made.glob("train/*") if "l2" in path.name and "eq3" not in path.name]
+    assert new.name == CELL
+    publish.publish(made, results)
+    assert capsys.readouterr().out.count("outdated and left out") >= 3
+    cell = results / "cells" / CELL
+    assert {path.name.partition("_")[0] for path in cell.glob("*_*")} == {"train"}
+    weights = cell / "weights.safetensors"
+    assert weights.read_bytes() == (made / "train" / CELL / "weights.safetensors").read_bytes()
+    card = (cell / "README.md").read_text()
+    assert (
+        str(round(json.loads((cell / "train_metrics.json").read_text())["clean"]["accuracy"], 2))
+        in card
+    )
+
+
 def test_networks_above_the_limit_stay_where_they_are(source, tmp_path, monkeypatch):
+    publish.publish(source, tmp_path / "results")
+    assert list(tmp_path.glob("results/cells/*/weights.safetensors"))
     monkeypatch.setattr(published_files, "LARGEST", 100)
     publish.publish(source, tmp_path / "results")
     assert not list(tmp_path.glob("results/cells/*/weights.safetensors"))

@@ -80,6 +80,17 @@ def test_whole_files_are_left_alone(made, tmp_path):
     assert mend(tmp_path) == []  # no pipeline at all
 
 
+def test_an_option_that_is_null_is_no_cut(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "copy")
+    lock = folder / "dvc.lock"
+    text = lock.read_text().replace(
+        "    cmd:", "    params:\n      params.yaml:\n        axes:\n    cmd:", 1
+    )
+    lock.write_text(text)
+    assert mend(folder) == []
+    assert lock.read_text() == text
+
+
 def test_nothing_is_cut_while_dvc_writes(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "copy")
     (folder / "dvc.lock").write_text("schema: '2.0'\nstages:\n  first@a:\n    cm")

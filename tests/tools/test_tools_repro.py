@@ -112,6 +112,23 @@ def test_at_another_scale_it_promises_nothing_before_a_stage_has_run(capsys):
 
 
 @pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("profile: structure\n", "unknown profile 'structure'"),
+        ("profile: quick\nthesis: {}\n", "'params.yaml': thesis.cells is None. Allowed: a list."),
+        ("quick\n", "unknown profile 'None'"),
+    ],
+)
+def test_params_that_cannot_run_are_one_line(params, message, tmp_path):
+    (tmp_path / "params.yaml").write_text(params)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    found = run("-m", "rewire", "repro", cwd=tmp_path)
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"error: {message}")
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--profile", "papre"], "unknown profile 'papre'. Did you mean 'paper'?"),

@@ -107,6 +107,17 @@ def test_what_came_without_its_network_is_made_anew_when_asked_for(
     assert "finished already" in capsys.readouterr().out
 
 
+def test_results_of_another_scale_or_document_are_refused(published, tmp_path):
+    with pytest.raises(InputError, match="holds results of profile quick, not of paper"):
+        restore(published, tmp_path / "paper")
+    other = shutil.copytree(published, tmp_path / "published")
+    (other / "cells" / CELL / "train_config.yaml").write_text("head: {name: lq}\nseed: 0\n")
+    with pytest.raises(InputError, match="is no cell of the thesis"):
+        restore(other, tmp_path / "quick")
+    assert not (tmp_path / "paper").exists()
+    assert not (tmp_path / "quick").exists()
+
+
 def test_results_that_are_there_stay(published, tmp_path):
     other = tmp_path / "quick" / "train" / CELL
     other.mkdir(parents=True)

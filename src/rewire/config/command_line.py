@@ -190,16 +190,20 @@ class Reader:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             self.found.error(f"{shown(text)} has endless values. Allowed: a list, e.g. seed=0,1.")
             return None
-        return override if self._is_known(override) else None
+        return override if self._is_known(override, sweep=sweep) else None
 
-    def _is_known(self, override: Override) -> bool:
+    def _is_known(self, override: Override, *, sweep: bool) -> bool:
         key = override.key_or_group
         before = len(self.found.errors)
         if override.package is not None:
             self.found.error(f"'{key}@{override.package}': packages are not taken. Allowed: {key}.")
+        elif key == "profile.name":
+            self.found.error(f"'{key}' is not taken: it names a folder of one scale's outputs.")
         elif override.is_hydra_override():
             if not key.startswith(("hydra/launcher", "hydra/sweeper", *HYDRA)):
                 self.found.error(f"'{key}' is not taken. Allowed of Hydra: {', '.join(HYDRA)}.")
+            elif key.startswith("hydra.launcher.") and not sweep:
+                self.found.error(f"'{key}' is for sweeps. Allowed: with -m, or without it.")
         elif allowed := self._choices(key):
             for value in self._values(override):
                 if not isinstance(value, str) or value not in allowed:

@@ -171,9 +171,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: if it is missing, of another kind, or holds anything but tensors.
     """
-    if path.suffix not in SUFFIXES or not path.is_file():
-        fault = "is no file" if path.suffix in SUFFIXES else "is no file of tensors"
-        raise InputError(f"network '{path}' {fault}. Allowed: {', '.join(SUFFIXES)} files.")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"network '{path}' is no file of tensors. Allowed: {', '.join(SUFFIXES)}.")
+    if not path.is_file():
+        raise InputError(
+            f"missing network '{path}': run the stage that writes it first, or name another file"
+        )
     found: Any
     try:
         if path.suffix == ".safetensors":

@@ -69,7 +69,7 @@ def pipeline(root: Path) -> str:
         if name not in TABLES
     }
     stages["tables"] = tables_stage(root)
-    stages["report"] = report_stage()
+    stages["report"] = report_stage(root)
     parts = [
         {"vars": ["params.yaml"]},
         *({name: stage} for name, stage in stages.items()),
@@ -148,7 +148,7 @@ def plots() -> list[dict[str, Any]]:
     ]
 
 
-def report_stage() -> dict[str, Any]:
+def report_stage(root: Path) -> dict[str, Any]:
     """The last entry: one page of both documents."""
     read = [name for document in DOCUMENTS for name in document.with_results]
     conf = [Path("conf") / d.name / group for d in DOCUMENTS for group in ("table", "published")]
@@ -160,7 +160,7 @@ def report_stage() -> dict[str, Any]:
         "deps": [
             *(f"outputs/{PROFILE}/{name}" for name in read),
             "outputs/tables",
-            *(path.as_posix() for path in conf if path.is_dir()),
+            *(path.as_posix() for path in conf if (root / path).is_dir()),
             *sorted([*code, page]),
         ],
         "params": [

@@ -37,7 +37,7 @@ def cell_of(config: Mapping[str, Any], *, stage: str, overrides: Iterable[str] =
         key = override.lstrip("+~").partition("=")[0]
         if key in document.axes or is_neutral(key, config):
             continue
-        if key.partition(".")[0] in groups:
+        if key.startswith("profile.") or key.partition(".")[0] in groups:
             others.append(nameable(override.lstrip("+")))
     suffix = "-".join(re.sub(r"[^A-Za-z0-9_.=-]+", "_", other) for other in sorted(others))
     if len(suffix) > LONGEST_SUFFIX:

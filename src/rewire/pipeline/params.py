@@ -20,7 +20,13 @@ def read_axes(path: Path, document: str, keys: Sequence[str]) -> dict[str, list]
     """
     try:
         axes = yaml.safe_load(path.read_text(encoding="utf-8"))[document]
-        return {key: list(axes[key]) for key in keys}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        found = {key: axes[key] for key in keys}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         names = " and ".join(f"{document}.{key}" for key in keys)
         raise InputError(f"'{path}' must list {names}: {error}") from error
+    for key, values in found.items():
+        if not isinstance(values, list):
+            raise InputError(
+                f"'{path}': {document}.{key} is {values!r}. Allowed: a list, e.g. [{values}]."
+            )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -34,5 +35,6 @@ class ComposedOnce:
             self._known[key] = self._loader.load_sweep_config(master_config, list(key))
             if time.monotonic() > self._told + EVERY:
                 self._told = time.monotonic()
-                print(f"composing the jobs of the sweep: {len(self._known):,} so far", flush=True)
+                said = f"composing the jobs of the sweep: {len(self._known):,} so far"
+                print(said, file=sys.stderr, flush=True)  # stdout may be commands to be run
         return self._known[key]

@@ -2,9 +2,9 @@
 
 Every job is the same command as on this machine; the folder with outputs must be one that the nodes
 see, too. A job that Slurm ends to make room, or at its time limit, is queued again and goes on from
-its last training state. What became of it stands in a file that the job writes (`stages.node`);
-where it is meanwhile is asked of Slurm (`stages.slurm`). So a sweep whose own process was killed
-loses nothing: started again, it finds the jobs of the first one.
+its last training state. What became of it stands in a file that the job writes (`sweep.node`);
+where it is meanwhile is asked of Slurm (`sweep.slurm_commands`). So a sweep whose own process was
+killed loses nothing: started again, it finds the jobs of the first one.
 """
 
 from __future__ import annotations

@@ -12,11 +12,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 from rewire.article.document import ARTICLE
 from rewire.errors import InputError
 from rewire.files import MANIFEST, writable_folder, write_text
 from rewire.pipeline.common import Profile
-from rewire.pipeline.document import LEDGER, SELECTIONS
+from rewire.pipeline.document import CONFIG, LEDGER, SELECTIONS
 from rewire.pipeline.made import command_for, read_config, recorded_hash, remark
 from rewire.pipeline.profiles import profile_of
 from rewire.reporting.build_table import build_table, write_table
@@ -57,6 +59,7 @@ def publish(source: Path, target: Path) -> Path:
     known = known_hashes(source)
     for name in sorted({name for stage in STAGES for name in finished(source, stage)}):
         copy_cell(source, name, target / "cells" / name, known=known)
+        drop_outdated(target / "cells" / name, known=known)
     write_cards(target, note)
     rows = {name: list(results(source, name, profile.name)) for name in names}
     texts = [text for path in specifications() if (text := table(path, rows, profile, target))]
@@ -117,6 +120,21 @@ def copy_cell(source: Path, name: str, target: Path, *, known: set[str]) -> None
             print(f"outdated and left out: {folder}: run {command_for(folder)}")
             continue
         copy_files(folder, target)
+
+
+def drop_outdated(cell: Path, *, known: set[str]) -> None:
+    """Take out what was published earlier of a stage that was made from another network.
+
+    Args:
+        cell: published; results that the source has no longer, but the networks of, stay.
+        known: hashes of all networks and ledgers that are there.
+    """
+    for path in sorted(cell.glob(f"*_{CONFIG}")):
+        stage = path.name.removesuffix(f"_{CONFIG}")
+        inputs = yaml.safe_load(path.read_text(encoding="utf-8")).get("inputs") or {}
+        if not known.issuperset(inputs.values()):
+            for old in cell.glob(f"{stage}_*"):
+                old.unlink()
 
 
 DOCUMENTS = {THESIS.name: publish, ARTICLE.name: publish_article}

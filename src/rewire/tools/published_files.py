@@ -27,9 +27,12 @@ def copy_files(folder: Path, target: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.name in KEPT or (path.suffix in TENSORS and path.name not in NETWORKS):
             shutil.copyfile(path, target / f"{stage}_{path.name}")
-    weights = folder / WEIGHTS
-    if stage == "train" and weights.is_file() and weights.stat().st_size <= LARGEST:
-        shutil.copyfile(weights, target / WEIGHTS)
+    if stage == "train":
+        weights = folder / WEIGHTS
+        if weights.is_file() and weights.stat().st_size <= LARGEST:
+            shutil.copyfile(weights, target / WEIGHTS)
+        else:
+            (target / WEIGHTS).unlink(missing_ok=True)  # of an earlier training
 
 
 def provenance_of(

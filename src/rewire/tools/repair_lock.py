@@ -16,7 +16,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from rewire.errors import InputError
@@ -67,15 +66,8 @@ def is_whole(path: Path) -> bool:
         stages = bool(read_lock(path))
     except (InputError, UnicodeDecodeError):
         return False
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return stages and text.endswith("\n") and not has_hole(yaml.load(text, Loader=loader))
-
-
-def has_hole(value: Any) -> bool:
-    """Whether a key without a value is anywhere in a parsed lock file."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    return value is None or (isinstance(value, list) and any(map(has_hole, value)))
+    # A key without a value at the end was cut off; elsewhere it is an option that is null.
+    return stages and text.endswith("\n") and not text.endswith(":\n")
 
 
 def mend_in_use(path: Path) -> list[str]:

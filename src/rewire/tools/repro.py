@@ -44,6 +44,9 @@ SAID = re.compile(r"(?P<runs>Running stage|Stage) '(?P<name>[^']+)'(:$| didn't| 
 def stage_names(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     """All stages of a dvc.yaml by DVC's names for them: `prune@natural-s0.99-l2-0`.
 
+    Raises:
+        InputError: for something else than a list in params.yaml.
+
     Args:
         pipeline: what dvc.yaml holds.
         params: what params.yaml holds: the lists that a stage's `matrix` refers to.
@@ -51,8 +54,11 @@ def stage_names(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> list[
 
     def values(reference: str) -> list[Any]:
         found: Any = params
-        for key in reference.removeprefix("${").removesuffix("}").split("."):
-            found = found[key]
+        name = reference.removeprefix("${").removesuffix("}")
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(found, list):
+            raise InputError(f"'{PARAMS}': {name} is {found!r}. Allowed: a list.")
         return found
 
     names = []
@@ -158,7 +164,7 @@ def read(path: Path) -> Any:
     """The values in a file of the pipeline."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot read '{path}' here: {error}") from error
 
 
@@ -172,11 +178,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", help="scale to run at instead of that in params.yaml")
     profile = parser.parse_args(arguments).profile
     started = time.monotonic()
-    if profile is not None and profile not in profiles():
-        raise unknown_name("profile", profile, profiles())
+    if profile is not None:
+        check_profile(profile)
     params = read(PARAMS)
-    names = stage_names(read(PIPELINE), params)
-    progress = Progress(names, quick=(profile or params["profile"]) == "quick")
+    asked = params.get("profile") if isinstance(params, dict) else None
+    quick = (profile or check_profile(asked)) == "quick"
+    progress = Progress(stage_names(read(PIPELINE), params), quick=quick)
     for line in mend(Path()):
         print(f"mended {line}", flush=True)
     words = ["exp", "run", "-S", f"profile={profile}"] if profile else ["repro"]
@@ -184,6 +191,13 @@ def main(arguments: list[str] | None = None) -> int:
     if code == 0:
         print(end_line(progress, time.monotonic() - started), flush=True)
     return code
+
+
+def check_profile(name: object) -> str:
+    """The name of a scale at which every document can run; raises `InputError` for another."""
+    if name not in profiles():
+        raise unknown_name("profile", str(name), profiles())
+    return str(name)
 
 
 def profiles() -> set[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from rewire.errors import InputError
-from rewire.files import MANIFEST, WEIGHTS, sha256, writable_folder, write_manifest
+from rewire.files import MANIFEST, WEIGHTS, read_json, sha256, writable_folder, write_manifest
 from rewire.pipeline.document import CONFIG, LAST, SELECTIONS
 from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
@@ -33,7 +33,7 @@ def restore(published: Path, target: Path) -> list[Path]:
         InputError: if nothing is published there, something is damaged, or `target` has the name of
             no profile; nothing is written then.
     """
-    profile_of(target, THESIS)
+    check_scale(published, profile_of(target, THESIS).name)
     cells = sorted({path.parent for path in published.glob(f"cells/*/*_{CONFIG}")})
     if not cells:
         raise InputError(
@@ -51,8 +51,24 @@ def restore(published: Path, target: Path) -> list[Path]:
     return written
 
 
+def check_scale(published: Path, profile: str) -> None:
+    """Refuse results of another scale than that of the folder they are to go to."""
+    tables = [read_json(path) for path in sorted(published.glob("tables/*.json"))]
+    scales = {
+        table["profile"] for table in tables if isinstance(table, dict) and "profile" in table
+    }
+    if scales - {profile}:
+        raise InputError(
+            f"'{published}' holds results of profile {' and '.join(sorted(scales))}, not of "
+            f"{profile}. Allowed: the outputs folder of that profile."
+        )
+
+
 def check(cell: Path) -> None:
-    """Refuse a cell whose network is not the one that its results were made from."""
+    """Refuse a cell of another document, or whose results were made from another network."""
+    config = cell / f"train_{CONFIG}"
+    if config.is_file() and "objective" not in config.read_text(encoding="utf-8"):
+        raise InputError(f"'{cell}' is no cell of the thesis. Allowed: results of the thesis.")
     weights = cell / WEIGHTS
     digest = dict(recorded(cell, "train")).get(WEIGHTS)
     if weights.is_file() and digest not in (None, sha256(weights)):
