@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rewire.pipeline.document import SELECTIONS
+from rewire.pipeline.document import NOISES, SELECTIONS
 from rewire.pipeline.documents import module_of
 from rewire.sources import file_of
 
@@ -124,6 +124,7 @@ def test_outs_are_the_files_that_the_stage_vouches_for(stage):
         stem, suffix = name.split(".")
         named = name in source or f'"{stem}"' in source or f".{suffix}" in source
         selected = name in SELECTIONS.values() and "SELECTIONS[" in source
+        selected |= name in NOISES.values() and "NOISES[" in source
         # METRICS, HISTORY, WEIGHTS: constants that all stages share.
         assert named or selected or stem.upper() in source, (stage, name)
     others = {Path(out).parts[:3] for out in PIPELINE[stage]["outs"]}

@@ -34,7 +34,7 @@ HIGH_RATIO = 0.96  # the article's x = 97
 LOST = 0.015  # clean accuracy that one layer alone may cost
 FC1_RATIO, FC1_LOST = 0.98, 0.003
 CLASS1, CLASS1_RATIOS = "1/.35", {"activated_dense1": 0.99, "activated_dense2": 0.96}
-CLASS1_SHARE = 0.1135  # of MNIST's test images: they stay correct when all others are lost
+CLASS1_SHARE = 0.1135  # of MNIST's test images, which stay correct when all others are lost
 DECOUPLED_COLUMN = "5/.3"
 OWN_LOSS, COMPARED_LOSS = "quadratic_linear", "ce"
 LATER_LAYERS = ("dense2", "dense3")
@@ -152,8 +152,7 @@ def class_one_moves(run: Run) -> Finding | None:
     """(j)"""
     verdicts, texts = [], []
     for (name, ratio), sign in zip(CLASS1_RATIOS.items(), (-1, 1), strict=True):
-        changes = []
-        possible = False
+        changes, possible = [], False
         for line in run.draws(name, CLASS1).values():
             value = at_ratio(line, ratio)
             if value is None or 0.0 not in line:
