@@ -18,9 +18,11 @@ from rewire.pipeline.profiles import profile_of
 from rewire.thesis.document import THESIS
 from rewire.tools.cards import CARD, write_cards
 from rewire.tools.cards import ROBUST as INFO
+from rewire.tools.published_cell import read_cell
 
 RESULTS = ROOT / "results" / "thesis"
 ROBUST = "trades-s0.95-l2-seed0"
+FULL = "trades-s0.95-random-seed0"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,30 @@ def test_the_numbers_are_those_of_the_ledger(cpu):
     )  # fmt: skip
     assert "Not comparable with the published numbers" in text
     assert "AutoAttack leaves 13 of 50 images correct where this attack leaves 14" in text
+
+
+def test_autoattack_is_that_of_the_most_images():
+    cells = RESULTS / "paper" / "cells"
+    (beside,) = cells.glob(f"{FULL}-*attack=autoattack")
+    ledger = load_ledger(beside / "evaluate_trained.npz")["robust_correct"]
+    share, count = 100 * ledger.mean(), len(ledger)
+    assert count > 300  # of the sanity checks
+    info = json.loads((cells / FULL / INFO).read_text())
+    assert (info["autoattack_acc"], info["autoattack_images"]) == (f"{share:.2f}", count)
+    text = (cells / FULL / CARD).read_text(encoding="utf-8")
+    assert re.search(rf"AutoAttack leaves {share:.2f} % \[.*\] of {count:,} images", text)
+    assert "AutoAttack leaves 94 of 300 images correct where this attack leaves 110" in text
+
+
+def test_autoattack_on_another_network_says_nothing_of_this_one(tmp_path):
+    cells = RESULTS / "paper" / "cells"
+    (beside,) = cells.glob(f"{FULL}-*attack=autoattack")
+    for folder in (cells / FULL, beside):
+        shutil.copytree(folder, tmp_path / "cells" / folder.name)
+    assert read_cell(tmp_path / "cells" / FULL, "").stronger
+    config = tmp_path / "cells" / beside.name / "evaluate_config.yaml"
+    config.write_text(re.sub("train: .*", "train: other", config.read_text()))
+    assert read_cell(tmp_path / "cells" / FULL, "").stronger is None
 
 
 def test_the_lines_of_a_card_load_the_network(cpu, monkeypatch):

@@ -158,6 +158,12 @@ def attack_section(cell: Cell) -> str:
         f"images ({which}), worst case per image over all iterates and restarts, judged in "
         f"float32: {robust.correct:,} stay correct."
     )
+    if cell.stronger:
+        auto, (low, high) = cell.stronger.trained.robust, cell.stronger.trained.robust.interval
+        text += (
+            f" AutoAttack leaves {auto.accuracy:.2f} % [{low:.2f}, {high:.2f}] of {auto.total:,} "
+            "images correct."
+        )
     if not cell.audit:
         return text + " The attack itself was not examined on this network."
     text += f"\n\nThe attack was examined on {cell.audit.images:,} of them: "

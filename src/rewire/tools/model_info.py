@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewire.evaluation.statistics import Accuracy
 from rewire.thesis.metrics import Evaluation
 from rewire.tools.published_cell import Cell, attack_name, radius
 
@@ -16,10 +15,7 @@ def model_info(cell: Cell, evaluated: Evaluation) -> dict[str, Any]:
     `autoattack_acc` that of AutoAttack, null where that did not run.
     """
     clean, robust, attack = evaluated.trained.clean, evaluated.trained.robust, evaluated.attack
-    auto: Accuracy | None = robust
-    if attack["name"] != "autoattack":
-        gap = cell.audit.checks.autoattack if cell.audit else None
-        auto = Accuracy.counted(gap.correct, gap.images) if gap else None
+    auto = cell.autoattack
     structure = cell.trained.structure
     return {
         "link": None,

@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from rewire.evaluation.statistics import Accuracy
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.thesis.metrics import Evaluation, Examination, Structure, Training
 
 NATURAL = "natural"  # objective without attacks
+AUTOATTACK = "autoattack"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Cell:
         note: the scale of its profile in words.
         config: what decided its training.
         trained, evaluated, structure, audit: what the stages measured.
+        stronger: an evaluation of the same network by AutoAttack, which is a variant beside it; the
+            one with the most images.
         provenance: of the training.
     """
 
@@ -35,7 +39,17 @@ class Cell:
     evaluated: Evaluation | None
     structure: Structure | None
     audit: Examination | None
+    stronger: Evaluation | None
     provenance: Provenance | None
+
+    @property
+    def autoattack(self) -> Accuracy | None:
+        """What AutoAttack leaves, of the most images that it was run on."""
+        gap = self.audit.checks.autoattack if self.audit else None
+        found = [Accuracy.counted(gap.correct, gap.images)] if gap else []
+        of_network = [self.evaluated, self.stronger]
+        found += [e.trained.robust for e in of_network if e and e.attack["name"] == AUTOATTACK]
+        return max(found, key=lambda accuracy: accuracy.total, default=None)
 
     @property
     def adversarial(self) -> bool:
@@ -63,13 +77,34 @@ def read_cell(folder: Path, note: str) -> Cell:
         evaluated=Evaluation.read_if_there(folder / f"evaluate_{METRICS}"),
         structure=Structure.read_if_there(folder / f"structure_{METRICS}"),
         audit=Examination.read_if_there(folder / f"audit_{METRICS}"),
+        stronger=by_autoattack(folder),
         provenance=Provenance.read_if_there(folder / f"train_{PROVENANCE}"),
     )
 
 
+def by_autoattack(folder: Path) -> Evaluation | None:
+    """The evaluation by AutoAttack of a cell's network, from the cells beside it."""
+    own = inputs_of(folder)
+    found = []
+    for beside in sorted(folder.parent.glob(f"{folder.name}-*{AUTOATTACK}*")):
+        evaluation = Evaluation.read_if_there(beside / f"evaluate_{METRICS}")
+        if evaluation and own and inputs_of(beside) == own:
+            found.append(evaluation)
+    return max(found, key=lambda e: e.trained.robust.total, default=None)
+
+
+def inputs_of(folder: Path) -> str | None:
+    """Hash of the trained network that a cell's evaluation attacked."""
+    path = folder / f"evaluate_{CONFIG}"
+    if not path.is_file():
+        return None
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return (config.get("inputs") or {}).get("train")
+
+
 def attack_name(attack: Mapping[str, Any]) -> str:
     """The evaluation attack in a few words, e.g. `PGD-50 with 10 restarts`."""
-    if attack["name"] == "autoattack":
+    if attack["name"] == AUTOATTACK:
         return "AutoAttack"
     restarts = attack["restarts"]
     return f"PGD-{attack['steps']} with {restarts} restart{'s' if restarts > 1 else ''}"
