@@ -57,6 +57,18 @@ def test_it_opens_on_the_last_run_that_has_curves_not_on_tables(folder, capsys):
     assert shown == str(folder / "offline-run-20260101_000002-new")
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "a"}'])
+def test_a_damaged_card_is_named_and_hides_no_other(folder, content, capsys):
+    add_run(folder, name="z", group="g", job_type="j", state="finished", curves=True)
+    damaged = folder / "offline-run-20260101_000000-z" / "run.json"
+    damaged.write_text(content)
+    dashboard.main([str(folder)])
+    shown = capsys.readouterr()
+    assert shown.out.startswith("5 runs in ")
+    assert f"'{damaged}'" in shown.err
+    assert {line.partition(":")[0] for line in shown.err.splitlines()} == {"passed over"}
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_runs_is_one_clear_error(exists, tmp_path, capsys):
     folder = tmp_path / "wandb"
@@ -67,7 +79,7 @@ def test_no_runs_is_one_clear_error(exists, tmp_path, capsys):
     assert stopped.value.code == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert f"no tracked runs in '{folder}'" in shown.err
+    assert shown.err.startswith(f"error: no tracked runs in '{folder}'")
 
 
 def test_it_finds_the_runs_that_track_wrote(tmp_path):

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -21,22 +21,37 @@ from rewire.tracking.tracker import CARD
 def find_runs(folder: str | Path) -> list[dict[str, str]]:
     """The cards (name, group, job_type, state, curves) of all runs below a tracking folder.
 
+    Damaged ones are named and passed over.
+
     Raises:
         InputError: if there is none.
     """
-    cards = sorted((run_root(Path(folder)) / "wandb").glob(f"*run-*/{CARD}"))
+    cards = [card for _, card in whole_cards(folder)]
     if not cards:
         raise InputError(
             f"no tracked runs in '{folder}' yet: run a stage with tracking=offline first, "
             "or name the folder that tracking.folder said."
         )
-    return [read_json(card) for card in cards]
+    return cards
+
+
+def whole_cards(folder: str | Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Every run's folder and its card, by name."""
+    for path in sorted((run_root(Path(folder)) / "wandb").glob(f"*run-*/{CARD}")):
+        try:
+            card = read_json(path)
+        except InputError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+            continue
+        if isinstance(card, dict) and {"name", "group", "job_type", "state"} <= set(card):
+            yield path.parent, card
+        else:
+            print(f"passed over: '{path}' is no card of a run", file=sys.stderr)
 
 
 def last_with_curves(folder: str | Path) -> Path | None:
     """The folder of the run that was started last of those that have curves; None without any."""
-    cards = (run_root(Path(folder)) / "wandb").glob(f"*run-*/{CARD}")
-    drawn = [card.parent for card in cards if read_json(card).get("curves")]
+    drawn = [path for path, card in whole_cards(folder) if card.get("curves")]
     # The name has the time of the start behind "run-" or "offline-run-".
     return max(drawn, key=lambda path: path.name.partition("run-")[2], default=None)
 
@@ -87,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_views(folder, runs, chosen)
             return
     except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     print(f"{len(runs)} runs in {folder}\n\n{overview(runs)}\n", flush=True)
     # W&B's dashboard opens on the last run of a folder, which may be one of tables: no curve in it.
     shown = str(last_with_curves(folder) or run_root(Path(folder)) / "wandb")
