@@ -12,8 +12,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from rewire.article.document import ARTICLE
 from rewire.errors import InputError
 from rewire.files import MANIFEST, writable_folder, write_text
@@ -32,7 +30,7 @@ from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
 from rewire.tools.publish_article import publish_article
-from rewire.tools.published_files import caption, copy_files, provenance_of
+from rewire.tools.published_files import caption, copy_files, provenance_of, published_config
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
@@ -131,7 +129,7 @@ def drop_outdated(cell: Path, *, known: set[str]) -> None:
     """
     for path in sorted(cell.glob(f"*_{CONFIG}")):
         stage = path.name.removesuffix(f"_{CONFIG}")
-        inputs = yaml.safe_load(path.read_text(encoding="utf-8")).get("inputs") or {}
+        inputs = published_config(path).get("inputs") or {}
         if not known.issuperset(inputs.values()):
             for old in cell.glob(f"{stage}_*"):
                 old.unlink()

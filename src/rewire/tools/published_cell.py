@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rewire.evaluation.statistics import Accuracy
 from rewire.pipeline.document import CONFIG, METRICS
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.thesis.metrics import Evaluation, Examination, Structure, Training
+from rewire.tools.published_files import published_config
 
 NATURAL = "natural"  # objective without attacks
 AUTOATTACK = "autoattack"
@@ -72,7 +71,7 @@ def read_cell(folder: Path, note: str) -> Cell:
     return Cell(
         name=folder.name,
         note=" ".join(note.split()),
-        config=yaml.safe_load((folder / f"train_{CONFIG}").read_text(encoding="utf-8")),
+        config=published_config(folder / f"train_{CONFIG}"),
         trained=Training.read(folder / f"train_{METRICS}"),
         evaluated=Evaluation.read_if_there(folder / f"evaluate_{METRICS}"),
         structure=Structure.read_if_there(folder / f"structure_{METRICS}"),
@@ -84,22 +83,21 @@ def read_cell(folder: Path, note: str) -> Cell:
 
 def by_autoattack(folder: Path) -> Evaluation | None:
     """The evaluation by AutoAttack of a cell's network, from the cells beside it."""
-    own = inputs_of(folder)
+    own = attacked(folder)
     found = []
     for beside in sorted(folder.parent.glob(f"{folder.name}-*{AUTOATTACK}*")):
         evaluation = Evaluation.read_if_there(beside / f"evaluate_{METRICS}")
-        if evaluation and own and inputs_of(beside) == own:
+        if evaluation and own and attacked(beside) == own:
             found.append(evaluation)
     return max(found, key=lambda e: e.trained.robust.total, default=None)
 
 
-def inputs_of(folder: Path) -> str | None:
+def attacked(folder: Path) -> str | None:
     """Hash of the trained network that a cell's evaluation attacked."""
     path = folder / f"evaluate_{CONFIG}"
     if not path.is_file():
         return None
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return (config.get("inputs") or {}).get("train")
+    return (published_config(path).get("inputs") or {}).get("train")
 
 
 def attack_name(attack: Mapping[str, Any]) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from rewire.errors import InputError
 from rewire.files import WEIGHTS
 from rewire.pipeline.document import CONFIG, HISTORY, METRICS, SELECTIONS
 from rewire.provenance import PROVENANCE, Provenance
@@ -33,6 +37,17 @@ def copy_files(folder: Path, target: Path) -> None:
             shutil.copyfile(weights, target / WEIGHTS)
         else:
             (target / WEIGHTS).unlink(missing_ok=True)  # of an earlier training
+
+
+def published_config(path: Path) -> Mapping[str, Any]:
+    """What a published STAGE_config.yaml holds; raises `InputError` if it is damaged."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"'{path}' is damaged: no configuration is in it.") from error
+    if not isinstance(config, Mapping):
+        raise InputError(f"'{path}' is damaged: no configuration is in it.")
+    return config
 
 
 def provenance_of(

@@ -44,12 +44,12 @@ SAID = re.compile(r"(?P<runs>Running stage|Stage) '(?P<name>[^']+)'(:$| didn't| 
 def stage_names(pipeline: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     """All stages of a dvc.yaml by DVC's names for them: `prune@natural-s0.99-l2-0`.
 
-    Raises:
-        InputError: for something else than a list in params.yaml.
-
     Args:
         pipeline: what dvc.yaml holds.
         params: what params.yaml holds: the lists that a stage's `matrix` refers to.
+
+    Raises:
+        InputError: for something else than a list in params.yaml.
     """
 
     def values(reference: str) -> list[Any]:

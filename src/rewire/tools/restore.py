@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
 from rewire.errors import InputError
 from rewire.files import MANIFEST, WEIGHTS, read_json, sha256, writable_folder, write_manifest
 from rewire.pipeline.document import CONFIG, LAST, SELECTIONS
@@ -22,6 +20,7 @@ from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE
 from rewire.thesis.document import THESIS
+from rewire.tools.published_files import published_config
 
 MAKERS = ("train", "prune")  # stages that leave networks
 
@@ -67,7 +66,7 @@ def check_scale(published: Path, profile: str) -> None:
 def check(cell: Path) -> None:
     """Refuse a cell of another document, or whose results were made from another network."""
     config = cell / f"train_{CONFIG}"
-    if config.is_file() and "objective" not in config.read_text(encoding="utf-8"):
+    if config.is_file() and "objective" not in published_config(config):
         raise InputError(f"'{cell}' is no cell of the thesis. Allowed: results of the thesis.")
     weights = cell / WEIGHTS
     digest = dict(recorded(cell, "train")).get(WEIGHTS)
@@ -105,11 +104,8 @@ def networks(cell: Path, stage: str) -> dict[str, str]:
 def recorded(cell: Path, maker: str) -> Iterator[tuple[str, str]]:
     """(File, hash) of a network that a stage left, from the results that were made from it."""
     for path in sorted(cell.glob(f"*_{CONFIG}")):
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-            inputs: Mapping[str, str] = config.get("inputs") or {}
-        except (UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-            raise InputError(f"'{path}' is damaged: no configuration is in it.") from error
+        config = published_config(path)
+        inputs: Mapping[str, str] = config.get("inputs") or {}
         if maker in inputs:
             file = SELECTIONS[config.get("selection", LAST)] if maker == "train" else WEIGHTS
             yield file, inputs[maker]

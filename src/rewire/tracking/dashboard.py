@@ -18,15 +18,15 @@ from rewire.tracking.track import run_root
 from rewire.tracking.tracker import CARD
 
 
-def find_runs(folder: str | Path) -> list[dict[str, str]]:
-    """The cards (name, group, job_type, state, curves) of all runs below a tracking folder.
+def find_runs(folder: str | Path) -> dict[Path, dict[str, str]]:
+    """Folder → card (name, group, job_type, state, curves) of all runs below a tracking folder.
 
-    Damaged ones are named and passed over.
+    Damaged cards are named and passed over.
 
     Raises:
         InputError: if there is none.
     """
-    cards = [card for _, card in whole_cards(folder)]
+    cards = dict(whole_cards(folder))
     if not cards:
         raise InputError(
             f"no tracked runs in '{folder}' yet: run a stage with tracking=offline first, "
@@ -49,9 +49,9 @@ def whole_cards(folder: str | Path) -> Iterator[tuple[Path, dict[str, str]]]:
             print(f"passed over: '{path}' is no card of a run", file=sys.stderr)
 
 
-def last_with_curves(folder: str | Path) -> Path | None:
+def last_with_curves(cards: Mapping[Path, Mapping[str, str]]) -> Path | None:
     """The folder of the run that was started last of those that have curves; None without any."""
-    drawn = [path for path, card in whole_cards(folder) if card.get("curves")]
+    drawn = [path for path, card in cards.items() if card.get("curves")]
     # The name has the time of the start behind "run-" or "offline-run-".
     return max(drawn, key=lambda path: path.name.partition("run-")[2], default=None)
 
@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     folder = chosen.folder
     try:
-        runs = find_runs(folder)
+        cards = find_runs(folder)
+        runs = list(cards.values())
         if chosen.wandb:
             print_views(folder, runs, chosen)
             return
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     print(f"{len(runs)} runs in {folder}\n\n{overview(runs)}\n", flush=True)
     # W&B's dashboard opens on the last run of a folder, which may be one of tables: no curve in it.
-    shown = str(last_with_curves(folder) or run_root(Path(folder)) / "wandb")
+    shown = str(last_with_curves(cards) or run_root(Path(folder)) / "wandb")
     if sys.stdout.isatty():
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", shown])
