@@ -187,6 +187,9 @@ def test_cells_are_gathered_in_a_folder_to_commit(finished, tmp_path, capsys):
 
 def test_outdated_cells_are_called_so_where_they_are_published(finished, tmp_path, capsys):
     source, target = shutil.copytree(finished / "quick", tmp_path / "quick"), tmp_path / "published"
+    publish.main([str(source), str(target), "--document", "article"])
+    cell = target / "cells" / "ann-lq-seed0"
+    assert list(cell.glob("curves_*"))
     weights = source / "article_train" / "ann-lq-seed0" / "weights.safetensors"
     model = load_dense(weights)
     model.output.bias.data += 1
@@ -198,7 +201,10 @@ def test_outdated_cells_are_called_so_where_they_are_published(finished, tmp_pat
     (row,) = re.findall(r"^\| No pruning, LQ +\|.*$", text, re.MULTILINE)
     assert "outdated" in row
     assert "not run" not in row
-    assert "## Noise of one head on the network of another, E1" not in text  # it has no row
+    assert {path.name.partition("_")[0] for path in cell.glob("*_*")} == {"train"}
+    assert (
+        "## Noise of one head (G1, G2) on the network of another, E1" not in text
+    )  # it has no row
     assert "Not run." not in text
 
 

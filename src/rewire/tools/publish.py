@@ -30,7 +30,7 @@ from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
 from rewire.tools.publish_article import publish_article
-from rewire.tools.published_files import caption, copy_files, provenance_of, published_config
+from rewire.tools.published_files import caption, copy_files, drop, provenance_of, published_config
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
@@ -131,8 +131,7 @@ def drop_outdated(cell: Path, *, known: set[str]) -> None:
         stage = path.name.removesuffix(f"_{CONFIG}")
         inputs = published_config(path).get("inputs") or {}
         if not known.issuperset(inputs.values()):
-            for old in cell.glob(f"{stage}_*"):
-                old.unlink()
+            drop(stage, cell)
 
 
 DOCUMENTS = {THESIS.name: publish, ARTICLE.name: publish_article}

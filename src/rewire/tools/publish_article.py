@@ -15,7 +15,7 @@ from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.page import page
-from rewire.tools.published_files import caption, copy_files, provenance_of
+from rewire.tools.published_files import caption, copy_files, drop, provenance_of
 from rewire.tracking import NullTracker
 from rewire.training.metrics import DenseMetrics
 
@@ -44,6 +44,8 @@ def publish_article(source: Path, target: Path) -> Path:
     writable_folder(target)
     for folder in folders:
         copy_files(folder, target / "cells" / folder.name)
+    for cell in results.outdated:  # what was published of it is of another network
+        drop(cell.folder.parent.name, target / "cells" / cell.folder.name)
     tables = write_tables(results, target / "tables", profile, NullTracker())
     draw(results.runs, target / "figures", profile.note, NullTracker())
     text = page(

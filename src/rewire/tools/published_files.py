@@ -39,6 +39,12 @@ def copy_files(folder: Path, target: Path) -> None:
             (target / WEIGHTS).unlink(missing_ok=True)  # of an earlier training
 
 
+def drop(stage: str, cell: Path) -> None:
+    """Take the files of a stage out of a published cell."""
+    for path in cell.glob(f"{stage.removeprefix('article_')}_*"):
+        path.unlink()
+
+
 def published_config(path: Path) -> Mapping[str, Any]:
     """What a published STAGE_config.yaml holds; raises `InputError` if it is damaged."""
     try:
