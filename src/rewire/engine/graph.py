@@ -21,6 +21,9 @@ _IN_PLACE = {
 }
 """What Python calls for `x += y` and its kind → the function of the same effect."""
 
+_HOOKS = "forward_pre_hook", "forward_hook", "backward_pre_hook", "backward_hook"
+"""Kinds that a module keeps in `_KINDs`."""
+
 
 class _Proxy(fx.Proxy):
     """Records `x += y` as what it is; fx takes it for x + y, which leaves x as it was."""
@@ -84,6 +87,18 @@ def check_layer(module: nn.Module, name: str) -> None:
             f"the sparse engine cannot follow the layer '{name}': {type(module).__name__} has a "
             "forward pass of its own"
         )
+
+
+def check_hooks(body: nn.Module) -> None:
+    """Raise `InputError` if a module has a hook around its passes: the engine calls few of them."""
+    for name, module in body.named_modules():
+        for kind in _HOOKS:
+            if getattr(module, f"_{kind}s"):
+                raise InputError(
+                    f"the sparse engine cannot follow '{name or type(module).__name__}': it has a "
+                    f"{kind.replace('_', '-')}, which only passes by modules call (those of the "
+                    "engine 'dense', or inside `with model.by_modules()`)"
+                )
 
 
 def is_norm(module: nn.Module) -> bool:

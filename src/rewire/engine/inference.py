@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rewire.engine.blocked import Blocked, pack, unpack
 from rewire.engine.buffers import empty
+from rewire.engine.graph import check_hooks
 from rewire.engine.library import STORAGES, Geometry, kernels, pointer
 from rewire.engine.ops import affine
 from rewire.engine.plan import Plan
@@ -36,11 +37,13 @@ class Inference:
             changes nothing here, and its mode is not touched.
 
     Raises:
-        InputError: if there is no engine, or it cannot follow the network.
+        InputError: if there is no engine, it cannot follow the network, or one of its modules has a
+            hook.
     """
 
     def __init__(self, model: SparseNetwork) -> None:
         kernels()
+        check_hooks(model.body)
         self._plan = Plan(_copied(model))
         self._layers = model.layers
         self._connected = model.connected()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rewire.engine.graph import check_hooks
 from rewire.engine.index import Index
 from rewire.engine.library import STORAGES, Geometry, kernels
 from rewire.engine.ops import gather_weights
@@ -47,11 +48,13 @@ class SparseRunner:
         model: the network whose weights and modules are used.
 
     Raises:
-        InputError: if there is no engine, or it cannot follow the network.
+        InputError: if there is no engine, it cannot follow the network, or, in a pass, too, one of
+            its modules has a hook.
     """
 
     def __init__(self, model: SparseNetwork) -> None:
         kernels()
+        check_hooks(model.body)
         self.plan = Plan(model.body)
         self._geometry: dict[tuple, list[Geometry]] = {}
         self._indices: dict[tuple, Index] = {}
@@ -78,6 +81,7 @@ class SparseRunner:
         return Lent(connected, values, values.detach())
 
     def forward(self, model: SparseNetwork, x: Tensor, lent: Lent) -> Tensor:
+        check_hooks(model.body)
         autocast = torch.is_autocast_enabled("cpu")
         storage = torch.get_autocast_dtype("cpu") if autocast else torch.float32
         if storage not in STORAGES:
