@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import pytest
 from helpers.small import list_anew, small
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, read_json, sha256, write_json
@@ -202,3 +205,14 @@ def test_the_command_that_made_a_result_is_recorded_without_places(output):
         "rewire thesis train profile=quick sparsity=0.9 objective=natural rewire=l2 "
         f"seed=3 output={output}"
     )
+
+
+PLACES = ["/tmp/runs-2.0", "runs", "a b (c)", "~/x", "/home/jörg/runs", "a,b", "it's", "/a/back\\"]
+
+
+@pytest.mark.parametrize("place", [*PLACES, "7", "1e3", "null", "inf", "[x]", "${y}"])
+def test_a_command_names_any_folder_so_that_shell_and_hydra_read_it(place):
+    *_, last = shlex.split(made.command("train", ["seed=3"], output=place))
+    read = OverridesParser.create().parse_override(last).value()
+    assert (read.text if isinstance(read, QuotedString) else read) == place
+    assert made.command("train", [], output="/tmp/runs").endswith(" output=/tmp/runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,9 @@ from rewire.pipeline.documents import document_of
 
 Rows = Iterable[Mapping[str, Any]]
 """A sweep's cells, each with `cell`, `overrides` and, if decided, `status` and `error`."""
+
+_BARE = re.compile("[A-Za-z_./][A-Za-z0-9_./+:@%-]*")
+_NO_TEXT = "null", "true", "false", "nan", "inf"
 
 
 def command_of(stage: str, overrides: Sequence[str], engine: Sequence[str] = ()) -> str:
@@ -23,6 +27,15 @@ def command_of(stage: str, overrides: Sequence[str], engine: Sequence[str] = ())
     """
     sweep = ["-m"] if engine else []
     return shlex.join(["rewire", *words_of(stage), *sweep, *overrides, *engine])
+
+
+def option(name: str, value: str) -> str:
+    """NAME=VALUE, quoted as Hydra reads it where it would not take the bare value for a text."""
+    if _BARE.fullmatch(value) and value.lower() not in _NO_TEXT:
+        return f"{name}={value}"
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def words_of(stage: str) -> list[str]:

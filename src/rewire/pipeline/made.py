@@ -12,7 +12,7 @@ import yaml
 from rewire.errors import InputError
 from rewire.files import MANIFEST, content_hash, is_whole, read_json
 from rewire.identity import changed_code, changed_options, is_neutral, listed, other_names
-from rewire.pipeline.commands import command_of
+from rewire.pipeline.commands import command_of, option
 from rewire.pipeline.document import CONFIG
 from rewire.pipeline.documents import document_of, module_of
 from rewire.provenance import PROVENANCE, Provenance
@@ -140,7 +140,7 @@ def arguments_of(overrides: Iterable[str], config: Mapping[str, Any]) -> list[st
 
 def command(stage: str, arguments: Iterable[str], *, output: str | Path = "outputs") -> str:
     """The command line that makes a result."""
-    where = [] if str(output) == "outputs" else [f"output={output}"]
+    where = [] if str(output) == "outputs" else [option("output", str(output))]
     return command_of(stage, [*arguments, *where])
 
 
