@@ -170,12 +170,18 @@ def test_a_result_says_that_other_code_made_it_and_stays(output, monkeypatch, ca
     assert "made by other code (attacks/pgd.py) (force=true runs it again)" in said
     manifest = output / "quick" / "train" / CELL / MANIFEST
     write_json(manifest, {k: v for k, v in read_json(manifest).items() if k != "code"})
-    run(train, output)  # a result of a version that recorded no code
+    run(train, output)  # a result that was published and restored, or of a version without code
+    provenance = manifest.with_name("provenance.json")
+    commit = read_json(provenance)["commit"]
+    assert f"made by the code of commit {commit} (force" in capsys.readouterr().out
+    write_json(provenance, read_json(provenance) | {"commit": None})
+    run(train, output)
     assert "made by code that is not recorded" in capsys.readouterr().out
     write_json(manifest, json.loads(json.dumps(read_json(manifest))))
     after = content(output)
-    assert {p: h for p, h in after.items() if p != manifest} == {
-        p: h for p, h in before.items() if p != manifest
+    changed = manifest, provenance
+    assert {p: h for p, h in after.items() if p not in changed} == {
+        p: h for p, h in before.items() if p not in changed
     }
     words = made.remark(output / "quick" / s / CELL for s in ("train", "evaluate", "audit"))
     assert "1 of train by code that is not recorded" in words

@@ -49,7 +49,7 @@ class Result:
 
     def other_code(self) -> str | None:
         """Words for the code that made it if that is not today's, else None."""
-        return changed_code(self.code, code_of(module_of(self.stage)))
+        return _other_code(self.folder, self.code)
 
 
 def made(folder: Path) -> Result | None:
@@ -116,11 +116,25 @@ def remark(folders: Iterable[Path]) -> str:
             code = read_json(folder / MANIFEST).get("code") or {}
         except InputError:
             continue  # not run
-        stage = folder.parent.name
-        if words := changed_code(code, code_of(module_of(stage))):
-            found.setdefault(stage, []).append(words)
+        if words := _other_code(folder, code):
+            found.setdefault(folder.parent.name, []).append(words)
     parts = [f"{len(many)} of {stage}{_by(set(many))}" for stage, many in found.items()]
     return f" Results made by other code than today's: {'; '.join(parts)}." if parts else ""
+
+
+def _other_code(folder: Path, code: Mapping[str, str]) -> str | None:
+    """Words for the code (file → hash) that made a result if it is not today's, else None.
+
+    A result that was published came without its code, but with the commit.
+    """
+    words = changed_code(code, code_of(module_of(folder.parent.name)))
+    if code or not words:
+        return words
+    try:
+        commit = Provenance.read(folder / PROVENANCE).commit
+    except InputError:
+        return words
+    return f"the code of commit {commit}" if commit else words
 
 
 def _by(words: set[str]) -> str:
