@@ -213,7 +213,17 @@ def test_the_command_that_made_a_result_is_recorded_without_places(output):
     )
 
 
-PLACES = ["/tmp/runs-2.0", "runs", "a b (c)", "~/x", "/home/jörg/runs", "a,b", "it's", "/a/back\\"]
+PLACES = [
+    "/tmp/runs-2.0",
+    "runs",
+    "a (b)",
+    "~/x",
+    "/home/jörg/runs",
+    "a,b",
+    "it's",
+    "back\\",
+    "\\'\\a",
+]
 
 
 @pytest.mark.parametrize("place", [*PLACES, "7", "1e3", "null", "inf", "[x]", "${y}"])

@@ -33,9 +33,9 @@ def option(name: str, value: str) -> str:
     """NAME=VALUE, quoted as Hydra reads it where it would not take the bare value for a text."""
     if _BARE.fullmatch(value) and value.lower() not in _NO_TEXT:
         return f"{name}={value}"
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
+    # Backslashes stand for themselves, but before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + (m[2] and "\\'"), value)
+    return f"{name}='{escaped}'"
 
 
 def words_of(stage: str) -> list[str]:
