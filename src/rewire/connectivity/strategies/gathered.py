@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rewire.connectivity.strategies.base import Demand
-from rewire.connectivity.strategies.into_vectors import grow_into
+from rewire.connectivity.strategies.into_vectors import Filling, grow_into
 from rewire.models.layout import SparseLayer
 from rewire.registry import STRATEGIES
 
@@ -41,13 +41,17 @@ def gathered(
             about 1 - 1/crowding of the vectors become empty.
     """
 
-    def chance(demand: Demand, inside: Tensor, living: Tensor) -> Tensor:
-        layer, connected = demand.layer, demand.connected
-        strength = torch.zeros(layer.vectors, dtype=torch.float64, device=theta.device)
-        strength.index_add_(0, inside, theta.index_select(0, connected).double())
-        each = min(1.0, crowding * demand.density) * layer.fan_out
-        number = math.ceil(len(connected) / each) or layer.vectors
-        strongest = strength.sort(descending=True, stable=True).indices[:number]
-        return torch.zeros_like(strength).index_fill_(0, strongest, 1.0)
+    def chance(filling: Filling) -> Tensor:
+        strength = torch.zeros_like(filling.living, dtype=torch.float64)
+        weights = theta.index_select(0, filling.connected).double()
+        strength.view(-1).index_add_(0, filling.place, weights)
+        chances = torch.zeros_like(strength)
+        for row, opened, demand in zip(strength, chances, demands, strict=True):
+            layer = demand.layer
+            each = min(1.0, crowding * demand.density) * layer.fan_out
+            number = math.ceil(len(demand.connected) / each) or layer.vectors
+            order = row[: layer.vectors].sort(descending=True, stable=True).indices
+            opened.index_fill_(0, order[:number], 1.0)
+        return chances
 
     return grow_into(chance, theta, demands, generator=generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,8 +16,47 @@ from rewire.models.layout import SparseLayer
 DRAWS = 4  # of a row for every slot, before what is left of nearly full vectors is listed
 
 
+@dataclass(frozen=True)
+class Filling:
+    """How full vectors are: a row for each of G layers, as long as the longest has vectors, W.
+
+    Attributes:
+        connected: (C,) connected entries of the layers, indices in the flat parameter.
+        place: (C,) row · W + vector of each of them.
+        living: (G, W) connected entries of each vector.
+        room: (G, W) its unconnected entries; none behind a row's last vector.
+    """
+
+    connected: Tensor
+    place: Tensor
+    living: Tensor
+    room: Tensor
+
+    @staticmethod
+    def of(demands: Sequence[Demand]) -> Filling:
+        width = max(demand.layer.vectors for demand in demands)
+        connected = torch.cat([demand.connected for demand in demands])
+        place = torch.cat(
+            [
+                row * width + (demand.connected - demand.layer.offset) % demand.layer.vectors
+                for row, demand in enumerate(demands)
+            ]
+        )
+        living = place.bincount(minlength=len(demands) * width).view(len(demands), width)
+        _, vectors, fan_out = shapes_of(demands, device=place.device)
+        exists = torch.arange(width, device=place.device) < vectors[:, None]
+        return Filling(connected, place, living, exists * fan_out[:, None] - living)
+
+
+def shapes_of(demands: Sequence[Demand], *, device: torch.device) -> Tensor:
+    """Offset, number of vectors and entries of a vector of each layer, (3, G) int64."""
+    layers = [demand.layer for demand in demands]
+    shapes = [[x.offset for x in layers], [x.vectors for x in layers], [x.fan_out for x in layers]]
+    return torch.tensor(shapes, device=device)
+
+
 def grow_into(
-    chance: Callable[[Demand, Tensor, Tensor], Tensor],
+    chance: Callable[[Filling], Tensor],
     theta: Tensor,
     demands: Sequence[Demand],
     *,
@@ -28,47 +68,54 @@ def grow_into(
     a layer that have a chance are full, the rest is uniform over the layer.
 
     Args:
-        chance: (what one layer needs, the vector of each of its connected entries (C,), connected
-            entries of each vector (vectors,)) → float64 (vectors,), ∝ the probability.
+        chance: how full vectors are → float64 (G, W), in each row ∝ the probability.
     """
-    slots = [_slots(demand, chance, generator=generator) for demand in demands]
-    chosen = _entries_of(slots, theta, demands, generator=generator)
-    for demand, drawn in zip(demands, slots, strict=True):
-        missing = demand.n - len(drawn)
-        if missing:
+    filling = Filling.of(demands)
+    numbers = torch.tensor([demand.n for demand in demands])
+    counts = draw_vectors(chance(filling), filling.room, numbers, generator=generator)
+    chosen = _entries_of(counts, theta, demands, generator=generator)
+    missing = numbers - counts.sum(dim=1).cpu()
+    for demand, n in zip(demands, missing.tolist(), strict=True):
+        if n:
             layer = demand.layer
             filled = theta.clone()
             filled[chosen] = 1.0
-            free = layer.size - len(demand.connected) - len(drawn)
-            rest = choose_unconnected(layer.of(filled), missing, free=free, generator=generator)
+            free = layer.size - len(demand.connected) - (demand.n - n)
+            rest = choose_unconnected(layer.of(filled), n, free=free, generator=generator)
             chosen = torch.cat([chosen, layer.offset + rest])
     return chosen
 
 
-def _slots(
-    demand: Demand,
-    chance: Callable[[Demand, Tensor, Tensor], Tensor],
-    *,
-    generator: torch.Generator,
+def draw_vectors(
+    chances: Tensor, room: Tensor, numbers: Tensor, *, generator: torch.Generator
 ) -> Tensor:
-    """The vector of each re-connection, (n,) or fewer if the vectors with a chance get full."""
-    vectors = demand.layer.vectors
-    inside = (demand.connected - demand.layer.offset) % vectors
-    living = torch.bincount(inside, minlength=vectors)
-    chances = chance(demand, inside, living)
-    room = demand.layer.fan_out - living
-    counts = torch.zeros_like(living)
-    missing = demand.n
-    while missing > 0 and bool((chances * (counts < room)).any()):
-        open_chance = chances * (counts < room)
-        draws = torch.multinomial(open_chance, missing, replacement=True, generator=generator)
-        counts = torch.minimum(counts + draws.bincount(minlength=vectors), room)
-        missing = demand.n - int(counts.sum())
-    return counts.nonzero()[:, 0].repeat_interleave(counts[counts > 0])
+    """How often each vector is drawn, (G, W): a row as often as its number says, or until full.
+
+    Args:
+        chances: (G, W) float64 ≥ 0, in each row ∝ the probability; of all layers at once, for on a
+            GPU every operation costs the same whatever its size.
+        room: (G, W) the most that a vector may be drawn.
+        numbers: (G,) on the CPU.
+    """
+    counts, width = torch.zeros_like(room), room.shape[1]
+    missing = numbers
+    while True:
+        open_chances = chances * (counts < room)
+        wanted = missing * (open_chances.sum(dim=1) > 0).cpu()
+        rows = wanted.nonzero()[:, 0]
+        if len(rows) == 0:
+            return counts
+        most = int(wanted.max())
+        wanted, rows = wanted[rows].to(room.device), rows.to(room.device)
+        draws = open_chances[rows].multinomial(most, replacement=True, generator=generator)
+        used = torch.arange(most, device=room.device) < wanted[:, None]
+        drawn = (rows[:, None] * width + draws)[used].bincount(minlength=room.numel())
+        counts = torch.minimum(counts + drawn.view_as(room), room)
+        missing = numbers - counts.sum(dim=1).cpu()
 
 
 def _entries_of(
-    slots: Sequence[Tensor],
+    counts: Tensor,
     theta: Tensor,
     demands: Sequence[Demand],
     *,
@@ -80,22 +127,18 @@ def _entries_of(
     slots that stay empty because their vector is nearly full get a random order of what is left.
 
     Args:
-        slots: per layer, the vector of each slot; none more often than it has unconnected entries.
+        counts: (G, W) slots of each vector, at most its unconnected entries.
 
     Returns:
         Indices in the flat parameter, one for each slot of all layers.
     """
-    counts = torch.tensor([len(part) for part in slots], device=theta.device)
-
-    def of_each(values: list[int]) -> Tensor:
-        return torch.tensor(values, device=theta.device).repeat_interleave(counts)
-
-    layer = of_each(list(range(len(demands))))
-    first = torch.cat(list(slots)) + of_each([d.layer.offset for d in demands])
-    stride = of_each([d.layer.vectors for d in demands])
-    fan_out = of_each([d.layer.fan_out for d in demands])
-    chosen = first[:0]
+    places = torch.arange(counts.numel(), device=theta.device).repeat_interleave(counts.view(-1))
+    layer = places // counts.shape[1]
+    offset, stride, fan_out = shapes_of(demands, device=theta.device)[:, layer]
+    slots = torch.stack([layer, offset + places % counts.shape[1], stride, fan_out])
+    chosen = places[:0]
     for _ in range(DRAWS):
+        layer, first, stride, fan_out = slots
         uniform = torch.rand(
             first.shape, generator=generator, device=theta.device, dtype=torch.float64
         )
@@ -104,11 +147,11 @@ def _entries_of(
         ordered, position = sort_with_rank(entries)
         keep = theta.index_select(0, entries) <= 0
         keep[position[1:][ordered[1:] == ordered[:-1]]] = False
-        left = ~keep[len(chosen) :]
+        slots = slots[:, ~keep[len(chosen) :]]
         chosen = entries[keep]
-        layer, first, stride, fan_out = layer[left], first[left], stride[left], fan_out[left]
-        if len(first) == 0:
+        if slots.shape[1] == 0:
             return chosen
+    layer, first, _, _ = slots
     found = [chosen]
     for number in layer.unique().tolist():
         part = demands[number].layer

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rewire.connectivity.strategies.base import Demand
-from rewire.connectivity.strategies.into_vectors import grow_into
+from rewire.connectivity.strategies.into_vectors import Filling, grow_into
 from rewire.models.layout import SparseLayer
 from rewire.registry import STRATEGIES
 
@@ -37,7 +37,7 @@ def vector(
         gamma: exponent γ; 0 is uniform over the connected vectors.
     """
 
-    def chance(demand: Demand, inside: Tensor, living: Tensor) -> Tensor:
-        return torch.where(living > 0, living.double() ** gamma, 0.0)
+    def chance(filling: Filling) -> Tensor:
+        return torch.where(filling.living > 0, filling.living.double() ** gamma, 0.0)
 
     return grow_into(chance, theta, demands, generator=generator)
