@@ -95,15 +95,16 @@ def test_the_output_folder_is_the_one_that_is_meant(text, sweep, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_home_is_expanded_in_every_path_and_wherever_it_is_set(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/o'hara")
+@pytest.mark.parametrize("home", ["/home/o'hara", "/home/back\\", "/home/o\\'hara", "/a, b/{c}"])
+def test_home_is_expanded_in_every_path_and_wherever_it_is_set(home, monkeypatch):
+    monkeypatch.setenv("HOME", home)
     arguments = [with_home(a) for a in ("output=~/o", "data.root=~/d", "tracking.folder='~/t'")]
     checked = check_arguments("train", arguments, CONF)
     assert checked.found.errors == []
     config = checked.config
-    assert config.output == "/home/o'hara/o"
-    assert config.data.root == "/home/o'hara/d"
-    assert config.tracking.folder == "/home/o'hara/t"
+    assert config.output == f"{home}/o"
+    assert config.data.root == f"{home}/d"
+    assert config.tracking.folder == f"{home}/t"
 
 
 def test_a_checkout_in_a_folder_with_an_apostrophe(tmp_path):

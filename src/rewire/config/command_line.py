@@ -28,6 +28,7 @@ from rewire.config.check import (
 from rewire.config.read import names_of
 from rewire.errors import unknown_name
 from rewire.options import children, shown
+from rewire.pipeline.commands import quoted
 from rewire.pipeline.documents import document_of
 from rewire.pipeline.paths import SHARED, roots
 from rewire.pipeline.schema import entry, schema_of
@@ -129,11 +130,6 @@ def search_path(conf: Path, document: str = "") -> str:
     """Hydra's setting that groups which a document does not have itself are the shared ones."""
     folders = [conf / SHARED, *(f for f in roots(document, conf)[2:] if f.is_dir())]
     return f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]"
-
-
-def quoted(text: str) -> str:
-    """A text as Hydra's command line has it, whatever characters are in it."""
-    return "'" + text.replace("'", r"\'") + "'"
 
 
 def with_home(argument: str) -> str:

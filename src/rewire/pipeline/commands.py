@@ -31,11 +31,15 @@ def command_of(stage: str, overrides: Sequence[str], engine: Sequence[str] = ())
 
 def option(name: str, value: str) -> str:
     """NAME=VALUE, quoted as Hydra reads it where it would not take the bare value for a text."""
-    if _BARE.fullmatch(value) and value.lower() not in _NO_TEXT:
-        return f"{name}={value}"
+    bare = _BARE.fullmatch(value) and value.lower() not in _NO_TEXT
+    return f"{name}={value if bare else quoted(value)}"
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's command line has it, whatever characters are in it."""
     # Backslashes stand for themselves, but before a quote.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + (m[2] and "\\'"), value)
-    return f"{name}='{escaped}'"
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + (m[2] and "\\'"), text)
+    return f"'{escaped}'"
 
 
 def words_of(stage: str) -> list[str]:

@@ -35,10 +35,6 @@ class Result:
     config: Mapping[str, Any]
     code: Mapping[str, str]
 
-    @property
-    def stage(self) -> str:
-        return self.folder.parent.name
-
     def changes(self, decided: Mapping[str, Any]) -> list[str]:
         """Options in which what decides a result now differs from what decided this one."""
         return changed_options(self.config, decided)
@@ -91,6 +87,14 @@ def absent(folder: Path) -> dict[str, str]:
         return {}
 
 
+def provenance_of(folder: Path) -> Provenance | None:
+    """How the result in `folder` came about; None if that is missing or damaged."""
+    try:
+        return Provenance.read(folder / PROVENANCE)
+    except InputError:
+        return None
+
+
 def is_current(folder: Path, sources: Mapping[str, Path]) -> bool:
     """Whether the result in `folder` was made from these files as they are, or were.
 
@@ -130,11 +134,8 @@ def _other_code(folder: Path, code: Mapping[str, str]) -> str | None:
     words = changed_code(code, code_of(module_of(folder.parent.name)))
     if code or not words:
         return words
-    try:
-        commit = Provenance.read(folder / PROVENANCE).commit
-    except InputError:
-        return words
-    return f"the code of commit {commit}" if commit else words
+    provenance = provenance_of(folder)
+    return f"the code of commit {provenance.commit}" if provenance and provenance.commit else words
 
 
 def _by(words: set[str]) -> str:
@@ -161,10 +162,8 @@ def command(stage: str, arguments: Iterable[str], *, output: str | Path = "outpu
 def command_for(folder: Path) -> str:
     """The command that makes the result in a folder, OUTPUT/PROFILE/STAGE/CELL, anew."""
     stage, profile, output = folder.parent.name, folder.parents[1].name, folder.parents[2]
-    try:
-        arguments = Provenance.read(folder / PROVENANCE).arguments
-    except InputError:
-        arguments = None
+    provenance = provenance_of(folder)
+    arguments = provenance.arguments if provenance else None
     if arguments is None:  # of an earlier version, or it came without: those of a standard cell
         config = read_config(folder)
         arguments = [
