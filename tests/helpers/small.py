@@ -76,12 +76,13 @@ def run(
     *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """A Python process with these arguments, as a user would start it."""
+    found = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | (env or {}),
+        env=os.environ | {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"} | (env or {}),
     )
 
 
