@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.small import ROOT, SMALL, run
+from helpers.small import OWN, ROOT, SMALL, run
 
 
 def test_help_shows_the_groups_without_importing_torch():
@@ -28,7 +28,7 @@ def test_who_stops_reading_is_no_fault(arguments):
         ended = subprocess.run(
             [sys.executable, "-m", "rewire", *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            env=os.environ | OWN,
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.small import OWN
 from helpers.toys_engine import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +20,6 @@ from rewire.engine import buffers, library
 from rewire.engine.network import use_engine
 from rewire.models.factory import build_model
 
-ROOT = Path(__file__).parents[2]
 TYPES = [torch.float32, torch.bfloat16, torch.int32]
 
 
@@ -183,7 +182,7 @@ def test_threads_may_compute_at_once():
 
 def run_script(text):
     """What a new Python process prints; no word on the error stream is accepted."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": OWN["PYTHONPATH"]}
     environment.pop(library.CHOICE, None)
     done = subprocess.run(
         [sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=120

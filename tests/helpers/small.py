@@ -23,6 +23,10 @@ from rewire.registry import OPEN
 from rewire.thesis.document import THESIS
 
 ROOT = CONF.parent
+OWN = {  # variables of every Python process: this checkout beside the packages that are here
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])),
+    "OMP_NUM_THREADS": "1",
+}
 SMALL = (
     "model.width=0.1",
     "data.train_size=64",
@@ -76,13 +80,12 @@ def run(
     *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """A Python process with these arguments, as a user would start it."""
-    found = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"} | (env or {}),
+        env=os.environ | OWN | (env or {}),
     )
 
 

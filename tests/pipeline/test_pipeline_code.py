@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.small import OWN, ROOT
 
 from rewire.pipeline.documents import DOCUMENTS, module_of
 from rewire.pipeline.dvc_yaml import AS_A_WHOLE, TABLES
 from rewire.sources import PACKAGE, closure, file_of, imported, is_apart
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ALL_STAGES = [stage for document in DOCUMENTS for stage in document.stages]
 
@@ -53,9 +53,10 @@ def test_python_imports_nothing_that_is_not_seen():
         "import sys, rewire.thesis.audit\n"
         "print(*(name for name in sys.modules if name.partition('.')[0] == 'rewire'))"
     )
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     run = [sys.executable, "-c", code]
-    said = subprocess.run(run, capture_output=True, text=True, env=env, check=True).stdout.split()
+    said = subprocess.run(
+        run, capture_output=True, text=True, env=os.environ | OWN, check=True
+    ).stdout.split()
     seen, _ = files_seen("audit")
     assert len(said) > 40
     apart = [name for name in said if is_apart(name)]

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.small import ROOT, SMALL, small
+from helpers.small import OWN, ROOT, SMALL, small
 
 from rewire.pipeline.lock import alone
 from rewire.thesis import train
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 # argv: lock file, file to add to, seconds to stay. Two in the block at once would mix their lines.
 STAY = """
 import sys, time
@@ -38,7 +37,7 @@ def start(*arguments: object) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=os.environ | OWN,
     )
 
 

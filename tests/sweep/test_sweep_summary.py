@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.small import ROOT, SMALL, composed, run
+from helpers.small import OWN, ROOT, SMALL, composed, run
 from omegaconf import open_dict
 
 from rewire.files import write_json, write_text
@@ -146,11 +146,10 @@ def test_jobs_of_one_folder_are_told_apart_before_anything_runs(tmp_path):
 
 def test_a_stopped_sweep_keeps_what_is_done_and_goes_on_when_started_again(tmp_path):
     arguments = ["train.py", "-m", *SMALL, "sparsity=0.9", f"output={tmp_path}"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, *arguments, "trainer.epochs=1,1,100000"],
         cwd=ROOT,
-        env=env,
+        env=os.environ | OWN,
         text=True,
         stdout=subprocess.PIPE,
     ) as process:

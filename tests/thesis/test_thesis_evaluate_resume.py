@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.small import ROOT, list_anew, small
+from helpers.small import OWN, ROOT, list_anew, small
 
 from rewire.attacks.pgd import PGD
 from rewire.data.load import load_data
@@ -207,8 +207,8 @@ def test_sigkill_of_the_real_stage(output):
     )
     command = [sys.executable, "-c", small_chunks, str(output), f"attack.images={MOST}"]
     command += ["attack.steps=40"]
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([OWN["PYTHONPATH"], str(ROOT / "tests")])
+    environment = os.environ | OWN | {"PYTHONPATH": path}
 
     def start():
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
