@@ -21,6 +21,8 @@ class Provenance(Record):
         versions: of the libraries.
         commit: of the code; None outside a checkout.
         seconds: of the work, of all starts of a command that was stopped.
+        elsewhere: other machine, in words, → the seconds of them that it was worked on there,
+            before it went on here.
         arguments: of the command that did it, as far as they decide its result.
     """
 
@@ -31,13 +33,15 @@ class Provenance(Record):
     versions: dict[str, str]
     commit: str | None
     seconds: float | None = None
+    elsewhere: dict[str, float] | None = None
     arguments: list[str] | None = None
 
     @property
     def machine(self) -> str:
-        """Processor, accelerator and threads in words."""
+        """Processor, accelerator and threads in words; of all machines, if there were several."""
         core = f"{self.cpu}, {self.threads} thread{'s' if self.threads > 1 else ''} per cell"
-        return f"{self.gpu} with {core}" if self.gpu else core
+        last = f"{self.gpu} with {core}" if self.gpu else core
+        return ", then ".join([*(self.elsewhere or {}), last])
 
     @property
     def hours(self) -> float:

@@ -54,7 +54,7 @@ def test_rows_are_drawn_by_their_own_chances_as_often_as_each_asks():
     room, numbers, rounds = torch.full((3, 3), 50), torch.tensor([4, 0, 10]), 500
     counts = torch.zeros(3, 3)
     for seed in range(rounds):
-        drawn = draw_vectors(chances, room, numbers, generator=generator(seed, "test"))
+        drawn, _ = draw_vectors(chances, room, numbers, generator=generator(seed, "test"))
         assert drawn.sum(dim=1).equal(numbers)
         counts += drawn
     expected = chances / chances.sum(dim=1, keepdim=True) * numbers[:, None] * rounds
@@ -64,11 +64,13 @@ def test_rows_are_drawn_by_their_own_chances_as_often_as_each_asks():
 def test_full_vectors_are_drawn_again_among_the_others_until_all_are_full():
     chances = torch.tensor([[1e6, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]).double()
     room = torch.tensor([[2, 3, 9, 9], [5, 5, 5, 5]])
-    counts = draw_vectors(chances, room, torch.tensor([10, 7]), generator=generator(0, "test"))
+    numbers = torch.tensor([10, 7])
+    counts, missing = draw_vectors(chances, room, numbers, generator=generator(0, "test"))
     assert counts[0, 0] == 2  # by far the likeliest, until it is full
     assert counts[0].sum() == 10  # 8 more among two vectors that hold 12
     assert counts[0, 3] == 0
     assert counts[1].tolist() == [5, 0, 0, 0]  # and 2 that nobody with a chance can take
+    assert missing.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("strategy", "options"), [("vector", {"gamma": 1.0}), ("gathered", {})])

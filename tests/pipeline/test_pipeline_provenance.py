@@ -28,6 +28,16 @@ def test_values_are_plain_and_true():
     assert module.provenance().seconds is None
 
 
+def test_every_machine_is_named_in_the_order_in_which_it_worked():
+    there = {"NVIDIA X with Intel Y": 60.004, "Intel Z": 3.0}
+    values = module.provenance(seconds=100.0, elsewhere=there)
+    assert values.elsewhere == {"NVIDIA X with Intel Y": 60.0, "Intel Z": 3.0}
+    alone = module.provenance(seconds=37.0, elsewhere={})
+    assert alone.elsewhere is None
+    assert alone.machine.startswith(module.machine() + ", ")  # and its threads
+    assert values.machine == f"NVIDIA X with Intel Y, then Intel Z, then {alone.machine}"
+
+
 def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package-of-this-name"))
     assert set(module.provenance().versions) == {"python", "numpy"}

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 
-from rewire.files import read_json
+from rewire.pipeline.provenance import machine
+from rewire.provenance import Provenance
 
 TINY = [
     "profile=quick", "tracking=off", "model.width=0.08", "sparsity=0.9", "data.train_size=64",
@@ -45,7 +46,7 @@ def test_a_scheduler_sees_that_there_is_no_result_and_the_next_run_goes_on(tmp_p
     assert int(first.split()[1].split("/")[0]) >= 3
 
 
-def test_a_training_s_seconds_are_those_of_all_its_starts(tmp_path):
+def test_a_training_s_seconds_and_machines_are_those_of_all_its_starts(tmp_path):
     with start(tmp_path, "trainer.epochs=12") as process:
         for line in process.stdout:
             if line.startswith("epoch 3/"):
@@ -53,10 +54,15 @@ def test_a_training_s_seconds_are_those_of_all_its_starts(tmp_path):
                 break
     (begun,) = tmp_path.glob("quick/checkpoints/train-*/begun.json")
     hour_ago = begun.stat().st_mtime - 3600
+    begun.write_text(begun.read_text().replace(machine(), "NVIDIA X with Intel Y"))
     os.utime(begun, (hour_ago, hour_ago))
     with start(tmp_path, "trainer.epochs=12") as process:
         process.stdout.read()
     assert process.returncode == 0
     (made_by,) = tmp_path.glob("quick/train/*/provenance.json")
-    assert 3600 < read_json(made_by)["seconds"] < 3900
+    provenance = Provenance.read(made_by)
+    assert 3600 < provenance.seconds < 3900
+    (there,) = provenance.elsewhere.items()
+    assert there[0] == "NVIDIA X with Intel Y"
+    assert 3600 < there[1] < provenance.seconds
     assert not begun.exists()

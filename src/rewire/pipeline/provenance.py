@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -23,12 +23,14 @@ PACKAGES = (
 def provenance(
     *,
     seconds: float | None = None,
+    elsewhere: Mapping[str, float] | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Provenance:
     """Hardware, versions and commit of this process, and the wall-clock time of its work.
 
     Args:
-        seconds: of the work.
+        seconds: of the work, on all machines.
+        elsewhere: the seconds of them on each other machine that it was begun on.
         arguments: of the command that did it, as far as they decide its result.
     """
     import torch
@@ -41,17 +43,30 @@ def provenance(
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return Provenance(
         cpu=cpu_name(),
         threads=torch.get_num_threads(),
-        gpu=gpu,
+        gpu=gpu_name(),
         sparse_engine=instruction_set(),
         versions=versions,
         commit=commit(),
         seconds=None if seconds is None else round(seconds, 2),
+        elsewhere={where: round(spent, 2) for where, spent in (elsewhere or {}).items()} or None,
         arguments=None if arguments is None else list(arguments),
     )
+
+
+def machine() -> str:
+    """Accelerator and processor of this process in words."""
+    gpu, cpu = gpu_name(), cpu_name()
+    return f"{gpu} with {cpu}" if gpu else cpu
+
+
+def gpu_name() -> str | None:
+    """Model name of the accelerator; None without one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def cpu_name() -> str:

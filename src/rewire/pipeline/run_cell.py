@@ -19,7 +19,7 @@ from rewire.pipeline.documents import document_of
 from rewire.pipeline.lock import alone
 from rewire.pipeline.made import absent, arguments_of, hashes, made, refused
 from rewire.pipeline.partial_results import drop_parts
-from rewire.pipeline.provenance import provenance
+from rewire.pipeline.provenance import machine, provenance
 from rewire.pipeline.worked import begin, forget
 from rewire.provenance import PROVENANCE
 from rewire.tracking import track
@@ -66,11 +66,13 @@ def run_cell(cell: Cell[Any], work: Work, *, more_inputs: Mapping[str, Path] | N
                 leftover.unlink()
             if config.force and not requeued():
                 drop_parts(folder)
-            earlier = begin(cell.kept, decided=cell.pieces())
+            here = machine()
+            earlier = begin(cell.kept, decided=cell.pieces(), machine=here)
             names = tracked(cell, work)
             write_text(folder / CONFIG, yaml.safe_dump(decided, sort_keys=True))
             made_by = provenance(
-                seconds=earlier + time.perf_counter() - started,
+                seconds=sum(earlier.values()) + time.perf_counter() - started,
+                elsewhere={where: spent for where, spent in earlier.items() if where != here},
                 arguments=arguments_of(cell.overrides, cell.plain),
             )
             write_json(folder / PROVENANCE, made_by.as_json())

@@ -16,7 +16,7 @@ import yaml
 from rewire.errors import InputError
 from rewire.evaluation.statistics import Accuracy
 from rewire.pipeline.document import CONFIG, METRICS
-from rewire.provenance import PROVENANCE, Provenance
+from rewire.pipeline.made import provenance_of
 from rewire.record import Record
 from rewire.reporting.text_tables import summary_table, write_summary
 
@@ -110,10 +110,8 @@ def numbers(row: dict[str, Any]) -> dict[str, float | None]:
     folder = Path(row["folder"])
     found: dict[str, float | None] = {}
     if row["status"] == "skipped":
-        try:
-            found["seconds"] = Provenance.read(folder / PROVENANCE).seconds
-        except InputError:
-            found["seconds"] = None  # a cell that came without it, e.g. from a DVC remote
+        provenance = provenance_of(folder)  # None if it came without, e.g. from a DVC remote
+        found["seconds"] = provenance.seconds if provenance else None
     try:
         metrics = Measured.read(folder / METRICS)
     except InputError:  # a stage without numbers of its own

@@ -30,7 +30,7 @@ from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
 from rewire.tools.publish_article import publish_article
-from rewire.tools.published_files import caption, copy_files, drop, provenance_of, published_config
+from rewire.tools.published_files import caption, copy_files, drop, provenances, published_config
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
@@ -75,7 +75,7 @@ def publish(source: Path, target: Path) -> Path:
         tables=texts,
         pictures=[(caption(path), path.relative_to(target)) for path in pictures],
         cells=[overview(source, name) for name in names],
-        provenance=provenance_of(source, names, STAGES),
+        provenance=provenances(source, names, STAGES),
     )
     more = make_report(source, target / "report.html")
     text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"

@@ -15,7 +15,7 @@ from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.page import page
-from rewire.tools.published_files import caption, copy_files, drop, provenance_of
+from rewire.tools.published_files import caption, copy_files, drop, provenances
 from rewire.tracking import NullTracker
 from rewire.training.metrics import DenseMetrics
 
@@ -57,7 +57,7 @@ def publish_article(source: Path, target: Path) -> Path:
             for path in sorted((target / "figures").glob("*.png"))
         ],
         cells=[overview(source / TRAIN / name) for name in names],
-        provenance=provenance_of(source, names, (TRAIN, *LISTS)),
+        provenance=provenances(source, names, (TRAIN, *LISTS)),
     )
     write_text(target / "README.md", text)
     return target / "README.md"

@@ -56,7 +56,7 @@ def published_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def provenance_of(
+def provenances(
     source: Path, names: Sequence[str], stages: Sequence[str]
 ) -> dict[str, list[Provenance]]:
     """Stage → the provenance of each of its cells, stages that have run alone."""

@@ -25,12 +25,14 @@ class Filling:
         place: (C,) row · W + vector of each of them.
         living: (G, W) connected entries of each vector.
         room: (G, W) its unconnected entries; none behind a row's last vector.
+        shapes: (3, G) offset, number of vectors and entries of a vector of each layer.
     """
 
     connected: Tensor
     place: Tensor
     living: Tensor
     room: Tensor
+    shapes: Tensor
 
     @staticmethod
     def of(demands: Sequence[Demand]) -> Filling:
@@ -43,16 +45,14 @@ class Filling:
             ]
         )
         living = place.bincount(minlength=len(demands) * width).view(len(demands), width)
-        _, vectors, fan_out = shapes_of(demands, device=place.device)
+        layers = [demand.layer for demand in demands]
+        shapes = torch.tensor(
+            [[x.offset for x in layers], [x.vectors for x in layers], [x.fan_out for x in layers]],
+            device=place.device,
+        )
+        _, vectors, fan_out = shapes
         exists = torch.arange(width, device=place.device) < vectors[:, None]
-        return Filling(connected, place, living, exists * fan_out[:, None] - living)
-
-
-def shapes_of(demands: Sequence[Demand], *, device: torch.device) -> Tensor:
-    """Offset, number of vectors and entries of a vector of each layer, (3, G) int64."""
-    layers = [demand.layer for demand in demands]
-    shapes = [[x.offset for x in layers], [x.vectors for x in layers], [x.fan_out for x in layers]]
-    return torch.tensor(shapes, device=device)
+        return Filling(connected, place, living, exists * fan_out[:, None] - living, shapes)
 
 
 def grow_into(
@@ -72,9 +72,8 @@ def grow_into(
     """
     filling = Filling.of(demands)
     numbers = torch.tensor([demand.n for demand in demands])
-    counts = draw_vectors(chance(filling), filling.room, numbers, generator=generator)
-    chosen = _entries_of(counts, theta, demands, generator=generator)
-    missing = numbers - counts.sum(dim=1).cpu()
+    counts, missing = draw_vectors(chance(filling), filling.room, numbers, generator=generator)
+    chosen = _entries_of(counts, filling.shapes, theta, demands, generator=generator)
     for demand, n in zip(demands, missing.tolist(), strict=True):
         if n:
             layer = demand.layer
@@ -88,14 +87,18 @@ def grow_into(
 
 def draw_vectors(
     chances: Tensor, room: Tensor, numbers: Tensor, *, generator: torch.Generator
-) -> Tensor:
-    """How often each vector is drawn, (G, W): a row as often as its number says, or until full.
+) -> tuple[Tensor, Tensor]:
+    """Draw vectors of every row as often as its number says, or until all with a chance are full.
 
     Args:
         chances: (G, W) float64 ≥ 0, in each row ∝ the probability; of all layers at once, for on a
             GPU every operation costs the same whatever its size.
         room: (G, W) the most that a vector may be drawn.
         numbers: (G,) on the CPU.
+
+    Returns:
+        How often each vector is drawn, (G, W), and how often less than its number a row, (G,) on
+        the CPU.
     """
     counts, width = torch.zeros_like(room), room.shape[1]
     missing = numbers
@@ -104,7 +107,7 @@ def draw_vectors(
         wanted = missing * (open_chances.sum(dim=1) > 0).cpu()
         rows = wanted.nonzero()[:, 0]
         if len(rows) == 0:
-            return counts
+            return counts, missing
         most = int(wanted.max())
         wanted, rows = wanted[rows].to(room.device), rows.to(room.device)
         draws = open_chances[rows].multinomial(most, replacement=True, generator=generator)
@@ -116,6 +119,7 @@ def draw_vectors(
 
 def _entries_of(
     counts: Tensor,
+    shapes: Tensor,
     theta: Tensor,
     demands: Sequence[Demand],
     *,
@@ -128,13 +132,14 @@ def _entries_of(
 
     Args:
         counts: (G, W) slots of each vector, at most its unconnected entries.
+        shapes: (3, G) of `Filling`.
 
     Returns:
         Indices in the flat parameter, one for each slot of all layers.
     """
     places = torch.arange(counts.numel(), device=theta.device).repeat_interleave(counts.view(-1))
     layer = places // counts.shape[1]
-    offset, stride, fan_out = shapes_of(demands, device=theta.device)[:, layer]
+    offset, stride, fan_out = shapes[:, layer]
     slots = torch.stack([layer, offset + places % counts.shape[1], stride, fan_out])
     chosen = places[:0]
     for _ in range(DRAWS):
