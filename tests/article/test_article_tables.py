@@ -185,6 +185,18 @@ def test_cells_are_gathered_in_a_folder_to_commit(finished, tmp_path, capsys):
         assert (target / picture).is_file()
 
 
+def test_a_page_has_no_table_of_what_was_not_run(finished, tmp_path):
+    source, target = shutil.copytree(finished / "quick", tmp_path / "quick"), tmp_path / "published"
+    titles = ("## Best performance of the ANN", "## Order of the prunings")
+    for curves, shown in ((True, True), (False, False)):
+        if not curves:
+            shutil.rmtree(source / "article_curves")
+        publish.main([str(source), str(target), "--document", "article"])
+        text = (target / "README.md").read_text()
+        assert [title in text for title in titles] == [shown, shown]
+        assert "## Unpruned ann under noise" in text
+
+
 def test_outdated_cells_are_called_so_where_they_are_published(finished, tmp_path, capsys):
     source, target = shutil.copytree(finished / "quick", tmp_path / "quick"), tmp_path / "published"
     publish.main([str(source), str(target), "--document", "article"])

@@ -81,7 +81,7 @@ def write_tables(results: Results, folder: Path, profile: Profile, tracker: Trac
     """Table 1, the order of the prunings, the claims, and what the article lacks.
 
     Returns:
-        The Markdown files of the tables that have rows.
+        The Markdown files of the tables that show a result.
     """
     note, runs = profile.note, results.runs
     spec = load_spec(CONF / "article" / "table" / "article_table1.yaml")
@@ -98,8 +98,9 @@ def write_tables(results: Results, folder: Path, profile: Profile, tracker: Trac
         return folder / f"{name}.md"
 
     order = ordering(runs)
-    written = [table1]
-    written += [write("article_ordering", order.as_json(), ordering_markdown(order, note=note))]
+    ordered = write("article_ordering", order.as_json(), ordering_markdown(order, note=note))
+    shows = any(cell.n or cell.outdated for cell in table.cells)  # a page of the CNN alone: no
+    written = [table1, ordered] if shows else []
     claims = score_claims(runs=runs, noise=results.noise, decoupled=results.decoupled)
     scored = [claim.as_json() for claim in claims]
     written += [write("article_claims", scored, claims_markdown(claims, note=note))]

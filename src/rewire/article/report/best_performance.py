@@ -182,6 +182,8 @@ def ordering_markdown(found: Ordering, *, note: str) -> str:
     """`ordering` in a few lines of Markdown, with the profile's note."""
     n = len(found.seeds)
     lines = [
+        "# Order of the prunings",
+        "",
         f"**{note.strip()}**",
         "",
         f"{found.network}, head {found.head}, {found.evaluation}, "
