@@ -1,6 +1,6 @@
 """Write a trained network in a form that others can load.
 
-rewire export results/thesis/cpu/cells/natural-s0.99-l2-seed0 --format onnx: an ONNX
+rewire export results/thesis/paper/cells/natural-s0.99-l2-seed0 --format onnx: an ONNX
 model, a torch.export program (.pt2) or a plain state dictionary by torchvision's names, all dense
 and in evaluation mode, for any number of images. The file is read again, and computes the same
 logits, before it is put in place.
