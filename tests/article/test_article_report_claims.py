@@ -84,8 +84,9 @@ def scored(**evidence) -> dict[str, ScoredClaim]:
 
 
 def verdicts(*runs, **evidence) -> str:
-    """One letter per claim: s, n or u."""
-    return "".join(claim.verdict[0] for claim in scored(runs=runs, **evidence).values())
+    """One letter per claim: s, n, u, or a dash for one that was not run."""
+    letters = {"supported": "s", "not supported": "n", "undecided": "u", "not run": "-"}
+    return "".join(letters[claim.verdict] for claim in scored(runs=runs, **evidence).values())
 
 
 def changed(raw: Run, curve: str, change) -> Run:
@@ -112,7 +113,7 @@ def test_the_article_s_own_numbers_support_what_they_are_said_to() -> None:
         assert found[letter].verdict == "supported", found[letter]
         assert found[letter].seeds == 1
     for letter in "lm":
-        assert found[letter].verdict == "undecided"
+        assert found[letter].verdict == "not run"
         assert found[letter].published == "no saved output"
         assert found[letter].seeds == 0
     # 1/.15 falls, and 5/.1 gains 0.96 points in the table.
@@ -122,11 +123,11 @@ def test_the_article_s_own_numbers_support_what_they_are_said_to() -> None:
     assert "together +3.7" in found["h"].numbers
 
 
-def test_nothing_measured_leaves_everything_undecided() -> None:
-    assert verdicts() == "u" * 13
-    assert verdicts(run(), run(network="cnn")) == "u" * 13
+def test_what_was_not_measured_is_not_run() -> None:
+    assert verdicts() == "-" * 13
+    assert verdicts(run(), run(network="cnn")) == "u" * 11 + "--"  # of all ratios none
     other_head = replace(ANN, head="rq")
-    assert verdicts(other_head) == "u" * 13
+    assert verdicts(other_head) == "-" * 13
     found = score_claims(runs=[other_head], head="rq")
     assert [claim.verdict for claim in found][:8] == ["supported"] * 8
 
@@ -289,7 +290,7 @@ def test_text_and_json_carry_everything() -> None:
 def test_claims_are_printed_not_judged_below_the_article_s_scale() -> None:
     claims = score_claims(runs=[replace(raw, profile="quick") for raw in (ANN, CNN)])
     full = score_claims(runs=[ANN, CNN])
-    assert [claim.verdict for claim in claims] == ["not judged"] * 11 + ["undecided"] * 2
+    assert [claim.verdict for claim in claims] == ["not judged"] * 11 + ["not run"] * 2
     assert [claim.numbers for claim in claims] == [claim.numbers for claim in full]
     text = claims_markdown(claims, note=QUICK)
     assert "printed, not judged, at this profile" in text

@@ -11,12 +11,12 @@ from rewire.article.report.criteria import Finding
 from rewire.article.report.runs import CLEAN_LOSS, Finished, Measured, Run, chosen
 from rewire.article.results import Decoupled, Noised
 from rewire.record import Record
-from rewire.reporting.table import COMPARABLE_PROFILE
+from rewire.reporting.table import COMPARABLE_PROFILE, NOT_RUN
 from rewire.reporting.text_tables import markdown_table
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 NOT_JUDGED = "not judged"  # measured, but not at the article's scale
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_JUDGED)
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_JUDGED, NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ def score_claims(
     """Score every claim on the networks of one head.
 
     Each network says whether it meets the criterion; a claim is supported if all seeds say yes,
-    not supported if all say no, and undecided if they disagree, if one is too close, or if nothing
-    was measured. Networks of a profile that is not comparable with the article are not judged:
-    their numbers are printed alone. The criteria are texts of `CLAIMS`, their constants those of
-    `criteria`.
+    not supported if all say no, and undecided if they disagree, if one is too close, or if what was
+    measured says nothing. Networks of a profile that is not comparable with the article are not
+    judged: their numbers are printed alone. A claim on which nothing was measured is not run. The
+    criteria are texts of `CLAIMS`, their constants those of `criteria`.
 
     Raises:
         InputError: for two results of one cell, or results of several profiles.
@@ -227,14 +227,17 @@ def score_claims(
     scored = []
     for claim in CLAIMS:
         found, profile = {}, None
-        for result in chosen(sources[claim.source], network=claim.network, head=head):
+        measured = chosen(sources[claim.source], network=claim.network, head=head)
+        for result in measured:
             if (finding := claim.check(result)) is not None:
                 found[result.seed], profile = finding, result.profile
         scored.append(
             ScoredClaim(
                 claim=claim.letter,
                 text=claim.text,
-                verdict=_verdict([finding.holds for finding in found.values()], profile=profile),
+                verdict=_verdict([finding.holds for finding in found.values()], profile=profile)
+                if measured
+                else NOT_RUN,
                 seeds=len(found),
                 numbers=_numbers(found, claim, head),
                 criterion=claim.criterion,
@@ -260,8 +263,8 @@ def claims_markdown(claims: Sequence[ScoredClaim], *, note: str) -> str:
     lines = ["# Claims of the article", "", f"**{note.strip()}**", "", markdown_table(rows)]
     lines += [
         "Supported: all networks meet the criterion; not supported: none does; undecided: they "
-        "disagree, one is too close, or nothing was measured. Gains and changes are points of test "
-        "accuracy.",
+        "disagree, one is too close, or what was measured says nothing; not run: nothing was. "
+        "Gains and changes are points of test accuracy.",
         "",
     ]
     if any(claim.verdict == NOT_JUDGED for claim in claims):
