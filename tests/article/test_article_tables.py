@@ -19,8 +19,10 @@ from rewire.article import train as article_train
 from rewire.article import transfer as article_transfer
 from rewire.attacks.universal import pair_label
 from rewire.errors import InputError
+from rewire.files import is_whole
 from rewire.models.artifact import load_dense, save_dense
-from rewire.tools import publish
+from rewire.tools import publish, published_files
+from rewire.tools.restore import restore
 
 HEADS = ("lq", "rq", "sce")
 COLUMNS = [pair_label(pair) for pair in PAIRS]
@@ -195,6 +197,28 @@ def test_a_page_has_no_table_of_what_was_not_run(finished, tmp_path):
         text = (target / "README.md").read_text()
         assert [title in text for title in titles] == [shown, shown]
         assert "## Unpruned ann under noise" in text
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_restored_page_is_published_with_the_same_numbers(large, finished, tmp_path, monkeypatch):
+    if large:  # as at full scale, where the networks stay away
+        monkeypatch.setattr(published_files, "LARGEST", 100)
+    first, source, again = tmp_path / "first", tmp_path / "quick", tmp_path / "again"
+    publish.main([str(finished / "quick"), str(first), "--document", "article"])
+    restored = {path.relative_to(source).as_posix() for path in restore(first, source)}
+    heads = {
+        f"{stage}/ann-{h}-seed0" for stage in ("article_train", "article_noise") for h in HEADS
+    }
+    rest = ("article_curves", "article_adaptive", "article_transfer")
+    assert restored == heads | {f"{stage}/ann-lq-seed0" for stage in rest}
+    for head in HEADS:
+        assert is_whole(source / "article_noise" / f"ann-{head}-seed0")
+        assert is_whole(source / "article_train" / f"ann-{head}-seed0") != large
+    publish.main([str(source), str(again), "--document", "article"])
+    for pattern in ("cells/*/*", "tables/*.json"):
+        files = {path.relative_to(first): path.read_bytes() for path in first.glob(pattern)}
+        assert files == {path.relative_to(again): path.read_bytes() for path in again.glob(pattern)}
+        assert files
 
 
 def test_outdated_cells_are_called_so_where_they_are_published(finished, tmp_path, capsys):

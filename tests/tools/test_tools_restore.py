@@ -107,12 +107,13 @@ def test_what_came_without_its_network_is_made_anew_when_asked_for(
     assert "finished already" in capsys.readouterr().out
 
 
-def test_results_of_another_scale_or_document_are_refused(published, tmp_path):
+def test_results_of_another_scale_or_of_no_document_are_refused(published, tmp_path):
     with pytest.raises(InputError, match="holds results of profile quick, not of paper"):
         restore(published, tmp_path / "paper")
     other = shutil.copytree(published, tmp_path / "published")
-    (other / "cells" / CELL / "train_config.yaml").write_text("head: {name: lq}\nseed: 0\n")
-    with pytest.raises(InputError, match="is no cell of the thesis"):
+    for path in (other / "cells" / CELL).glob("*_config.yaml"):
+        path.write_text("seed: 0\n")
+    with pytest.raises(InputError, match=f"{CELL}' is no cell of a document"):
         restore(other, tmp_path / "quick")
     assert not (tmp_path / "paper").exists()
     assert not (tmp_path / "quick").exists()

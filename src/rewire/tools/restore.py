@@ -2,8 +2,8 @@
 
 rewire restore results/thesis/paper outputs/paper: further stages then find the trained networks,
 and `rewire publish` shows what was measured elsewhere beside what was measured here. Results that
-are already there stay. Networks too large to be published are missing: their results are shown,
-and a stage that needs one asks for it to be made anew.
+are already there stay. Networks too large to be published are missing, all of the article's full
+scale among them: their results are shown, and a stage that needs one asks for it to be made anew.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from pathlib import Path
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, WEIGHTS, read_json, sha256, writable_folder, write_manifest
-from rewire.pipeline.document import CONFIG, LAST, SELECTIONS
+from rewire.pipeline.document import CONFIG, LAST, SELECTIONS, Document
+from rewire.pipeline.documents import DOCUMENTS
 from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE
-from rewire.thesis.document import THESIS
 from rewire.tools.published_files import published_config
-
-MAKERS = ("train", "prune")  # stages that leave networks
 
 
 def restore(published: Path, target: Path) -> list[Path]:
@@ -32,30 +30,46 @@ def restore(published: Path, target: Path) -> list[Path]:
         InputError: if nothing is published there, something is damaged, or `target` has the name of
             no profile; nothing is written then.
     """
-    check_scale(published, profile_of(target, THESIS).name)
     cells = sorted({path.parent for path in published.glob(f"cells/*/*_{CONFIG}")})
     if not cells:
         raise InputError(
             f"no published cells in '{published}'. Allowed: a folder that `rewire publish` wrote."
         )
+    documents = {cell: document_of_cell(cell) for cell in cells}
+    for document in set(documents.values()):
+        check_scale(published, profile_of(target, document).name)
     for cell in cells:
-        check(cell)
+        check(cell, documents[cell])
     written = []
-    for cell in cells:
-        for stage in THESIS.with_results:
-            folder = target / stage / cell.name
-            if (cell / f"{stage}_{CONFIG}").is_file() and not (folder / MANIFEST).is_file():
-                restore_result(cell, stage, writable_folder(folder))
+    for cell, document in documents.items():
+        for stage in document.with_results:
+            folder, short = target / stage / cell.name, document.short(stage)
+            if (cell / f"{short}_{CONFIG}").is_file() and not (folder / MANIFEST).is_file():
+                restore_result(cell, document, stage, writable_folder(folder))
                 written.append(folder)
     return written
+
+
+def document_of_cell(cell: Path) -> Document:
+    """The document that a published cell belongs to, by its configurations.
+
+    Raises:
+        InputError: if they are damaged, or of no document.
+    """
+    configs = [published_config(path) for path in sorted(cell.glob(f"*_{CONFIG}"))]
+    for document in DOCUMENTS:
+        if all(document.network in config for config in configs):
+            return document
+    raise InputError(
+        f"'{cell}' is no cell of a document. Allowed: results of the "
+        f"{' and the '.join(document.name for document in DOCUMENTS)}."
+    )
 
 
 def check_scale(published: Path, profile: str) -> None:
     """Refuse results of another scale than that of the folder they are to go to."""
     tables = [read_json(path) for path in sorted(published.glob("tables/*.json"))]
-    scales = {
-        table["profile"] for table in tables if isinstance(table, dict) and "profile" in table
-    }
+    scales = {table.get("profile") for table in tables if isinstance(table, dict)} - {None}
     if scales - {profile}:
         raise InputError(
             f"'{published}' holds results of profile {' and '.join(sorted(scales))}, not of "
@@ -63,51 +77,56 @@ def check_scale(published: Path, profile: str) -> None:
         )
 
 
-def check(cell: Path) -> None:
-    """Refuse a cell of another document, or whose results were made from another network."""
-    config = cell / f"train_{CONFIG}"
-    if config.is_file() and "objective" not in published_config(config):
-        raise InputError(f"'{cell}' is no cell of the thesis. Allowed: results of the thesis.")
+def check(cell: Path, document: Document) -> None:
+    """Refuse a cell whose results were made from another network."""
     weights = cell / WEIGHTS
-    digest = dict(recorded(cell, "train")).get(WEIGHTS)
+    digest = dict(recorded(cell, trainer(document), document)).get(WEIGHTS)
     if weights.is_file() and digest not in (None, sha256(weights)):
         raise InputError(
             f"'{weights}' is damaged: the results beside it were made from another network."
         )
 
 
-def restore_result(cell: Path, stage: str, folder: Path) -> None:
+def restore_result(cell: Path, document: Document, stage: str, folder: Path) -> None:
     """Write the result of one stage from a cell's published files; its manifest comes last.
 
     The manifest names a network that was not published, too, with the hash that later stages
     recorded: what was made from it is known, and the result is not whole.
     """
-    for path in cell.glob(f"{stage}_*"):
-        shutil.copyfile(path, folder / path.name.removeprefix(f"{stage}_"))
-    if stage == "train" and (cell / WEIGHTS).is_file():
+    short = document.short(stage)
+    for path in cell.glob(f"{short}_*"):
+        shutil.copyfile(path, folder / path.name.removeprefix(f"{short}_"))
+    if stage == trainer(document) and (cell / WEIGHTS).is_file():
         shutil.copyfile(cell / WEIGHTS, folder / WEIGHTS)
     names = [path.name for path in folder.iterdir() if path.name not in (PROVENANCE, MANIFEST)]
-    absent = {name: digest for name, digest in networks(cell, stage).items() if name not in names}
+    left = networks(cell, stage, document)
+    absent = {name: digest for name, digest in left.items() if name not in names}
     write_manifest(folder, config=read_config(folder), names=names, absent=absent)
 
 
-def networks(cell: Path, stage: str) -> dict[str, str]:
+def trainer(document: Document) -> str:
+    """The stage that trains: the first one."""
+    return next(iter(document.stages))
+
+
+def networks(cell: Path, stage: str, document: Document) -> dict[str, str]:
     """File → hash of the networks that a stage has left, as far as later stages recorded it.
 
     The one that every later stage needs is always among them.
     """
-    if stage not in MAKERS:
+    if WEIGHTS not in document.stages[stage].outs:
         return {}
-    return {WEIGHTS: "unknown"} | dict(recorded(cell, stage))
+    return {WEIGHTS: "unknown"} | dict(recorded(cell, stage, document))
 
 
-def recorded(cell: Path, maker: str) -> Iterator[tuple[str, str]]:
+def recorded(cell: Path, maker: str, document: Document) -> Iterator[tuple[str, str]]:
     """(File, hash) of a network that a stage left, from the results that were made from it."""
     for path in sorted(cell.glob(f"*_{CONFIG}")):
         config = published_config(path)
         inputs: Mapping[str, str] = config.get("inputs") or {}
         if maker in inputs:
-            file = SELECTIONS[config.get("selection", LAST)] if maker == "train" else WEIGHTS
+            trained = maker == trainer(document)
+            file = SELECTIONS[config.get("selection", LAST)] if trained else WEIGHTS
             yield file, inputs[maker]
 
 
