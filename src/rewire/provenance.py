@@ -40,13 +40,17 @@ class Provenance(Record):
     def machine(self) -> str:
         """Processor, accelerator and threads in words; of all machines, if there were several."""
         core = f"{self.cpu}, {self.threads} thread{'s' if self.threads > 1 else ''} per cell"
-        last = f"{self.gpu} with {core}" if self.gpu else core
-        return ", then ".join([*(self.elsewhere or {}), last])
+        return ", then ".join([*(self.elsewhere or {}), in_words(self.gpu, core)])
 
     @property
     def hours(self) -> float:
         """Of the work; 0 if unknown."""
         return hours([self])
+
+
+def in_words(gpu: str | None, cpu: str) -> str:
+    """Accelerator, if there is one, and processor."""
+    return f"{gpu} with {cpu}" if gpu else cpu
 
 
 def hours(records: Iterable[Provenance]) -> float:

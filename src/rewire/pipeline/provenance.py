@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from rewire.provenance import Provenance
+from rewire.provenance import Provenance, in_words
 
 PACKAGES = (
     "torch",
@@ -58,8 +58,7 @@ def provenance(
 
 def machine() -> str:
     """Accelerator and processor of this process in words."""
-    gpu, cpu = gpu_name(), cpu_name()
-    return f"{gpu} with {cpu}" if gpu else cpu
+    return in_words(gpu_name(), cpu_name())
 
 
 def gpu_name() -> str | None:

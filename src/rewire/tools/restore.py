@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rewire.errors import InputError
 from rewire.files import MANIFEST, WEIGHTS, read_json, sha256, writable_folder, write_manifest
@@ -22,6 +23,8 @@ from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE
 from rewire.tools.published_files import published_config
 
+UNKNOWN = "unknown"  # hash of a network that no later stage recorded
+
 
 def restore(published: Path, target: Path) -> list[Path]:
     """Lay the cells of `published` out in `target`; returns the folders that were written.
@@ -30,33 +33,36 @@ def restore(published: Path, target: Path) -> list[Path]:
         InputError: if nothing is published there, something is damaged, or `target` has the name of
             no profile; nothing is written then.
     """
-    cells = sorted({path.parent for path in published.glob(f"cells/*/*_{CONFIG}")})
-    if not cells:
+    paths = sorted(published.glob(f"cells/*/*_{CONFIG}"))
+    if not paths:
         raise InputError(
             f"no published cells in '{published}'. Allowed: a folder that `rewire publish` wrote."
         )
-    documents = {cell: document_of_cell(cell) for cell in cells}
+    configs: dict[Path, list[Mapping[str, Any]]] = {}  # of each cell
+    for path in paths:
+        configs.setdefault(path.parent, []).append(published_config(path))
+    documents = {cell: document_of_cell(cell, found) for cell, found in configs.items()}
     for document in set(documents.values()):
         check_scale(published, profile_of(target, document).name)
-    for cell in cells:
-        check(cell, documents[cell])
+    for cell, document in documents.items():
+        check(cell, networks(configs[cell], trainer(document), document)[WEIGHTS])
     written = []
     for cell, document in documents.items():
         for stage in document.with_results:
             folder, short = target / stage / cell.name, document.short(stage)
             if (cell / f"{short}_{CONFIG}").is_file() and not (folder / MANIFEST).is_file():
-                restore_result(cell, document, stage, writable_folder(folder))
+                left = networks(configs[cell], stage, document)
+                restore_result(cell, document, stage, writable_folder(folder), left=left)
                 written.append(folder)
     return written
 
 
-def document_of_cell(cell: Path) -> Document:
+def document_of_cell(cell: Path, configs: Sequence[Mapping[str, Any]]) -> Document:
     """The document that a published cell belongs to, by its configurations.
 
     Raises:
-        InputError: if they are damaged, or of no document.
+        InputError: if they are of no document.
     """
-    configs = [published_config(path) for path in sorted(cell.glob(f"*_{CONFIG}"))]
     for document in DOCUMENTS:
         if all(document.network in config for config in configs):
             return document
@@ -69,7 +75,9 @@ def document_of_cell(cell: Path) -> Document:
 def check_scale(published: Path, profile: str) -> None:
     """Refuse results of another scale than that of the folder they are to go to."""
     tables = [read_json(path) for path in sorted(published.glob("tables/*.json"))]
-    scales = {table.get("profile") for table in tables if isinstance(table, dict)} - {None}
+    scales = {
+        table["profile"] for table in tables if isinstance(table, dict) and table.get("profile")
+    }
     if scales - {profile}:
         raise InputError(
             f"'{published}' holds results of profile {' and '.join(sorted(scales))}, not of "
@@ -77,21 +85,25 @@ def check_scale(published: Path, profile: str) -> None:
         )
 
 
-def check(cell: Path, document: Document) -> None:
-    """Refuse a cell whose results were made from another network."""
+def check(cell: Path, digest: str) -> None:
+    """Refuse a cell whose results were made from another network than the one of this hash."""
     weights = cell / WEIGHTS
-    digest = dict(recorded(cell, trainer(document), document)).get(WEIGHTS)
-    if weights.is_file() and digest not in (None, sha256(weights)):
+    if weights.is_file() and digest not in (UNKNOWN, sha256(weights)):
         raise InputError(
             f"'{weights}' is damaged: the results beside it were made from another network."
         )
 
 
-def restore_result(cell: Path, document: Document, stage: str, folder: Path) -> None:
+def restore_result(
+    cell: Path, document: Document, stage: str, folder: Path, *, left: Mapping[str, str]
+) -> None:
     """Write the result of one stage from a cell's published files; its manifest comes last.
 
     The manifest names a network that was not published, too, with the hash that later stages
     recorded: what was made from it is known, and the result is not whole.
+
+    Args:
+        left: file → hash of the networks that the stage has left.
     """
     short = document.short(stage)
     for path in cell.glob(f"{short}_*"):
@@ -99,7 +111,6 @@ def restore_result(cell: Path, document: Document, stage: str, folder: Path) -> 
     if stage == trainer(document) and (cell / WEIGHTS).is_file():
         shutil.copyfile(cell / WEIGHTS, folder / WEIGHTS)
     names = [path.name for path in folder.iterdir() if path.name not in (PROVENANCE, MANIFEST)]
-    left = networks(cell, stage, document)
     absent = {name: digest for name, digest in left.items() if name not in names}
     write_manifest(folder, config=read_config(folder), names=names, absent=absent)
 
@@ -109,20 +120,23 @@ def trainer(document: Document) -> str:
     return next(iter(document.stages))
 
 
-def networks(cell: Path, stage: str, document: Document) -> dict[str, str]:
+def networks(
+    configs: Sequence[Mapping[str, Any]], stage: str, document: Document
+) -> dict[str, str]:
     """File → hash of the networks that a stage has left, as far as later stages recorded it.
 
     The one that every later stage needs is always among them.
     """
     if WEIGHTS not in document.stages[stage].outs:
         return {}
-    return {WEIGHTS: "unknown"} | dict(recorded(cell, stage, document))
+    return {WEIGHTS: UNKNOWN} | dict(recorded(configs, stage, document))
 
 
-def recorded(cell: Path, maker: str, document: Document) -> Iterator[tuple[str, str]]:
+def recorded(
+    configs: Sequence[Mapping[str, Any]], maker: str, document: Document
+) -> Iterator[tuple[str, str]]:
     """(File, hash) of a network that a stage left, from the results that were made from it."""
-    for path in sorted(cell.glob(f"*_{CONFIG}")):
-        config = published_config(path)
+    for config in configs:
         inputs: Mapping[str, str] = config.get("inputs") or {}
         if maker in inputs:
             trained = maker == trainer(document)
