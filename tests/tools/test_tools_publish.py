@@ -19,6 +19,7 @@ from rewire.tools import publish, published_files
 CELL = "natural-s0.9-l2-seed0"
 ARM = "natural-s0.9-l2-seed0-eq3"
 INNER = "natural-s0.9-l2-seed0-prune=lonely_inner"
+COMMENT = "**One cell alone was attacked.**"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,8 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def target(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "quick"
+    folder.mkdir()
+    (folder / "comment.md").write_text(f"{COMMENT}\n", encoding="utf-8")
     assert publish.publish(source, folder) == folder / "README.md"
     return folder
 
@@ -79,6 +82,7 @@ def test_the_page_has_the_numbers_of_the_cells(source, target):
     assert values[5] == "10"
     (arm,) = re.findall(rf"^\| {ARM} \|.*$", text, re.MULTILINE)
     assert [value.strip() for value in arm.strip("|").split("|")][4:6] == ["-", "-"]
+    assert f"Not comparable with the published numbers.**\n\n{COMMENT}\n\n- Machine" in text
     assert text.count("Not comparable") == 1  # on top, and not again above every table
     assert "- train: 2 cells" in text
     assert "- evaluate: 1 cells" in text

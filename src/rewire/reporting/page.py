@@ -18,6 +18,7 @@ def page(
     pictures: Sequence[tuple[str, Path]],
     cells: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Sequence[Provenance]],
+    comment: str = "",
 ) -> str:
     """Markdown of the page.
 
@@ -28,8 +29,10 @@ def page(
         pictures: (caption, path relative to the page).
         cells: rows of the overview, with equal keys.
         provenance: stage → the provenance of its runs.
+        comment: Markdown that a person wrote about these results.
     """
-    parts = [f"# {title}", f"**{note.strip()}**", _origin(provenance)]
+    parts = [f"# {title}", f"**{note.strip()}**"]
+    parts += [text for text in (comment.strip(), _origin(provenance)) if text]
     if cells:
         parts += ["## What was run", markdown_table(cells).strip()]
     # The scale stands on top of the page, not above every table.

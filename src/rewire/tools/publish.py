@@ -3,7 +3,8 @@
 rewire publish outputs/paper results/thesis/paper: metrics, histories, ledgers,
 configurations and provenance of every cell of the thesis, its sparse network (up to 5 MB),
 its card, all tables and figures, and a README.md and a report.html that show them. With
---document article: the same of the article, without cards and report.
+--document article: the same of the article, without cards and report. What you want to say of
+the results goes into a comment.md in that folder; README.md shows it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ from rewire.thesis.shown import Result, results
 from rewire.thesis.tables import draw
 from rewire.tools.cards import write_cards
 from rewire.tools.publish_article import publish_article
-from rewire.tools.published_files import caption, copy_files, drop, provenances, published_config
+from rewire.tools.published_files import (
+    caption,
+    comment,
+    copy_files,
+    drop,
+    provenances,
+    published_config,
+)
 from rewire.tools.report import make_report
 from rewire.tracking import NullTracker
 
@@ -76,6 +84,7 @@ def publish(source: Path, target: Path) -> Path:
         pictures=[(caption(path), path.relative_to(target)) for path in pictures],
         cells=[overview(source, name) for name in names],
         provenance=provenances(source, names, STAGES),
+        comment=comment(target),
     )
     more = make_report(source, target / "report.html")
     text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"

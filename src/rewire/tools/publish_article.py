@@ -15,7 +15,7 @@ from rewire.pipeline.made import read_config
 from rewire.pipeline.profiles import profile_of
 from rewire.provenance import PROVENANCE, Provenance
 from rewire.reporting.page import page
-from rewire.tools.published_files import caption, copy_files, drop, provenances
+from rewire.tools.published_files import caption, comment, copy_files, drop, provenances
 from rewire.tracking import NullTracker
 from rewire.training.metrics import DenseMetrics
 
@@ -58,6 +58,7 @@ def publish_article(source: Path, target: Path) -> Path:
         ],
         cells=[overview(source / TRAIN / name) for name in names],
         provenance=provenances(source, names, (TRAIN, *LISTS)),
+        comment=comment(target),
     )
     write_text(target / "README.md", text)
     return target / "README.md"

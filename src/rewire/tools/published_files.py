@@ -19,6 +19,7 @@ PICTURES = ("curves.png", "curves.csv", "noise.png", "decoupled.png", "cost.json
 KEPT = (METRICS, CONFIG, PROVENANCE, HISTORY, *PICTURES)
 NETWORKS = tuple(SELECTIONS.values())
 TENSORS = (".npz", ".safetensors")  # ledgers, noise
+COMMENT = "comment.md"  # in a folder of published results: what a person says of them
 
 
 def copy_files(folder: Path, target: Path) -> None:
@@ -66,6 +67,12 @@ def provenances(
         for stage, several in paths.items()
     }
     return {stage: several for stage, several in there.items() if several}
+
+
+def comment(target: Path) -> str:
+    """Markdown of the folder's comment.md, which its page shows below the scale; "" without one."""
+    path = target / COMMENT
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def caption(path: Path) -> str:

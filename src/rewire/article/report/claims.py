@@ -226,18 +226,15 @@ def score_claims(
     sources: dict[str, Sequence[Finished]] = {"runs": runs, "noise": noise, "decoupled": decoupled}
     scored = []
     for claim in CLAIMS:
-        found, profile = {}, None
         measured = chosen(sources[claim.source], network=claim.network, head=head)
-        for result in measured:
-            if (finding := claim.check(result)) is not None:
-                found[result.seed], profile = finding, result.profile
+        findings = {result.seed: claim.check(result) for result in measured}
+        found = {seed: finding for seed, finding in findings.items() if finding is not None}
+        profile = measured[0].profile if found else None
         scored.append(
             ScoredClaim(
                 claim=claim.letter,
                 text=claim.text,
-                verdict=_verdict([finding.holds for finding in found.values()], profile=profile)
-                if measured
-                else NOT_RUN,
+                verdict=_verdict(list(findings.values()), profile=profile),
                 seeds=len(found),
                 numbers=_numbers(found, claim, head),
                 criterion=claim.criterion,
@@ -275,7 +272,11 @@ def claims_markdown(claims: Sequence[ScoredClaim], *, note: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _verdict(holds: Sequence[bool | None], *, profile: str | None) -> str:
+def _verdict(findings: Sequence[Finding | None], *, profile: str | None) -> str:
+    """One word for what the measured networks say; None of a network is without the data."""
+    if not findings:
+        return NOT_RUN
+    holds = [finding.holds for finding in findings if finding is not None]
     if holds and profile != COMPARABLE_PROFILE:
         return NOT_JUDGED
     if holds and all(holds):
