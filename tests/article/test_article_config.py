@@ -17,25 +17,6 @@ from rewire.pipeline.paths import CONF
 from rewire.registry import HEADS
 
 FOLDER = CONF / "article"
-NO_GROUPS = ("table", "published")
-CHOICES = [
-    (folder.name, path.stem)
-    for folder in sorted(FOLDER.iterdir())
-    if folder.is_dir() and folder.name not in NO_GROUPS
-    for path in sorted(folder.glob("*.yaml"))
-]
-
-
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_in_both_profiles(group, choice):
-    for profile in ("quick", "paper"):
-        overrides = [f"{group}={choice}"] if group == "profile" else [
-            f"profile={profile}", f"{group}={choice}"
-        ]  # fmt: skip
-        config = composed(*overrides, document=ARTICLE)
-        if group in ("network", "head"):
-            assert config[group].name == choice
-        assert config.trainer.phases == config.trainer.schedule[config.network.name]
 
 
 @pytest.mark.parametrize(

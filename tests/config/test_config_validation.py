@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
 
 import pytest
 from helpers.small import ROOT, composed, run
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from rewire.article.document import ARTICLE
 from rewire.attacks.universal import EVALUATIONS, LOSSES
@@ -20,8 +21,7 @@ from rewire.data.embedded import SUBSETS
 from rewire.models.dense import DENSE_MODELS
 from rewire.options import children
 from rewire.options import words as allowed
-from rewire.pipeline.documents import DOCUMENTS
-from rewire.pipeline.paths import CONF
+from rewire.pipeline.paths import CONF, SHARED
 from rewire.pipeline.schema import schema_of
 from rewire.pruning.decoupled import SCORES
 from rewire.pruning.decoupled_cost import BACKENDS
@@ -37,27 +37,38 @@ def errors(stage: str, *arguments: str) -> list[str]:
 
 
 def choices(document):
-    root = CONF / document.name
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        for file in () if folder.name in NO_GROUPS else sorted(folder.glob("*.yaml")):
-            yield next(iter(document.stages)), f"{folder.name}={file.stem}"
+    """(group, choice) of every file of the document's own groups, and of the shared ones."""
+    for folder in sorted([*(CONF / document.name).iterdir(), *(CONF / SHARED).iterdir()]):
+        if folder.is_dir() and folder.name not in NO_GROUPS:
+            yield from ((folder.name, file.stem) for file in sorted(folder.glob("*.yaml")))
 
 
-@pytest.mark.parametrize(
-    ("stage", "choice"), [pair for document in DOCUMENTS for pair in choices(document)]
-)
-def test_everything_in_conf_passes(stage, choice):
-    for profile in ("quick", "paper"):
-        arguments = {choice} | ({f"profile={profile}"} if "profile" not in choice else set())
-        found = check_arguments(stage, sorted(arguments), CONF).found
-        assert found.errors == found.warnings == []
+@functools.cache
+def config_of(document, group, choice, profile) -> DictConfig:
+    """The first stage's configuration with a choice, checked like a user's."""
+    chosen = {"profile": profile, group: choice}
+    stage = next(iter(document.stages))
+    checked = check_arguments(stage, [f"{g}={c}" for g, c in chosen.items()], CONF)
+    assert checked.found.errors == checked.found.warnings == []
+    return checked.config
 
 
-@pytest.mark.parametrize("document", [THESIS, ARTICLE], ids=["thesis", "article"])
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+@pytest.mark.parametrize("document", [THESIS, ARTICLE], ids=lambda document: document.name)
+def test_everything_in_conf_passes(document, profile):
+    for group, choice in choices(document):
+        config = config_of(document, group, choice, profile)
+        if group in ("model", "objective", "rewire", "network", "head"):
+            assert config[group].name == choice
+        if document is ARTICLE:
+            assert config.trainer.phases == config.trainer.schedule[config.network.name]
+
+
+@pytest.mark.parametrize("document", [THESIS, ARTICLE], ids=lambda document: document.name)
 def test_the_schema_has_every_option_in_conf_and_no_other(document):
     schema, seen = schema_of(document.name), set()
-    for _, choice in choices(document):
-        seen |= set(keys(OmegaConf.to_container(composed(choice, document=document))))
+    for group, choice in choices(document):
+        seen |= set(keys(OmegaConf.to_container(config_of(document, group, choice, "quick"))))
     # Options that stand in no file: the code's defaults serve.
     unwritten = {"data.dataset", "data.split", "profile.epochs", "profile.thin"}
     ruled = {path for path in paths(schema) if "*" not in path}
