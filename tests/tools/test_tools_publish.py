@@ -155,6 +155,14 @@ def test_what_is_no_profile_s_output_is_refused(source, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_comment_that_is_no_text_is_refused_before_anything_is_written(source, tmp_path):
+    file = tmp_path / "comment.md"
+    file.write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"comment\.md' cannot be read\. Allowed: text in UTF-8"):
+        publish.publish(source, tmp_path)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_cells_are_in_the_order_of_the_tables(tmp_path):
     names = [
         "natural-s0-dense-seed0", "natural-s0.99-l2-seed0-eq3", "natural-s0.99-weighted-seed0",

@@ -58,7 +58,7 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
-    note = profile.note
+    said, note = comment(target), profile.note
     made = (source / stage / name for stage in STAGES for name in finished(source, stage))
     profile = profile.noting(remark(made))
     # Later stages have cells of their own, e.g. of another way of pruning.
@@ -84,7 +84,7 @@ def publish(source: Path, target: Path) -> Path:
         pictures=[(caption(path), path.relative_to(target)) for path in pictures],
         cells=[overview(source, name) for name in names],
         provenance=provenances(source, names, STAGES),
-        comment=comment(target),
+        comment=said,
     )
     more = make_report(source, target / "report.html")
     text += f"\nCurves, matrices and what is behind every number: [{more.name}]({more.name}).\n"

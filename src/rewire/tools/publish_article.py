@@ -42,6 +42,7 @@ def publish_article(source: Path, target: Path) -> Path:
     folders = [*(source / TRAIN / name for name in names), *results.folders]
     profile = noting(profile, results, folders)
     writable_folder(target)
+    said = comment(target)
     for folder in folders:
         copy_files(folder, target / "cells" / folder.name)
     for cell in results.outdated:  # what was published of it is of another network
@@ -58,7 +59,7 @@ def publish_article(source: Path, target: Path) -> Path:
         ],
         cells=[overview(source / TRAIN / name) for name in names],
         provenance=provenances(source, names, (TRAIN, *LISTS)),
-        comment=comment(target),
+        comment=said,
     )
     write_text(target / "README.md", text)
     return target / "README.md"

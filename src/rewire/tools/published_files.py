@@ -70,9 +70,16 @@ def provenances(
 
 
 def comment(target: Path) -> str:
-    """Markdown of the folder's comment.md, which its page shows below the scale; "" without one."""
+    """Markdown of the folder's comment.md, which its page shows below the scale; "" without one.
+
+    Raises:
+        InputError: if it is no text in UTF-8.
+    """
     path = target / COMMENT
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' cannot be read. Allowed: text in UTF-8.") from error
 
 
 def caption(path: Path) -> str:
