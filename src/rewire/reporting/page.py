@@ -32,7 +32,9 @@ def page(
         comment: Markdown that a person wrote about these results.
     """
     parts = [f"# {title}", f"**{note.strip()}**"]
-    parts += [text for text in (comment.strip(), _origin(provenance)) if text]
+    if comment.strip():
+        parts.append(comment.strip())
+    parts.append(_origin(provenance))
     if cells:
         parts += ["## What was run", markdown_table(cells).strip()]
     # The scale stands on top of the page, not above every table.

@@ -58,7 +58,8 @@ def publish(source: Path, target: Path) -> Path:
             f"no finished training in '{source / 'train'}'. Allowed: a profile's outputs."
         )
     writable_folder(target)
-    said, note = comment(target), profile.note
+    said = comment(target)
+    note = profile.note
     made = (source / stage / name for stage in STAGES for name in finished(source, stage))
     profile = profile.noting(remark(made))
     # Later stages have cells of their own, e.g. of another way of pruning.
